@@ -1,0 +1,209 @@
+"""The snapshot as JSON and back, for clients that resolve on their own machine.
+
+Hides how JSON becomes the frozen values of `facts.py`: readers are made once from the types of their
+members, so that a member added there is read and written here without a further line. What is
+read comes from the network or from a cache file and is not trusted: members that are not known
+are ignored (a newer server may send more), a wrong type or an unknown word is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import date, datetime
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from registry.core.errors import Invalid
+from registry.core.facts import Beta, Json, Snapshot, parse_time, to_json
+
+__all__ = ["beta_from_json", "beta_to_json", "snapshot_from_json", "snapshot_to_json"]
+
+_Reader = Callable[[Any, str], Any]
+"""Turns (a JSON value, where it stands) into a value of `facts.py`, or raises `_Rubbish`."""
+
+
+class _Rubbish(Exception):
+    """A value that does not fit; the message says where it stands and what is wrong."""
+
+
+def beta_to_json(beta: Beta) -> dict[str, Json]:
+    """Print one beta with the members of the contract ("A beta") and `current`, `changed_at`."""
+    printed: dict[str, Json] = to_json(beta)
+    return printed
+
+
+def beta_from_json(data: Json) -> Beta:
+    """Read what `beta_to_json` printed. Raises `Invalid` with slug `invalid-snapshot`."""
+    beta: Beta = _read(Beta, data, "beta")
+    return beta
+
+
+def snapshot_to_json(snapshot: Snapshot) -> dict[str, Json]:
+    """Print a snapshot; `betas` is a list in the snapshot's order."""
+    return {
+        "revision": snapshot.revision,
+        "as_of": to_json(snapshot.as_of),
+        "probed_at": to_json(snapshot.probed_at),
+        "betas": [beta_to_json(beta) for beta in snapshot.betas.values()],
+        "targets": to_json(snapshot.targets),
+    }
+
+
+def snapshot_from_json(data: Json) -> Snapshot:
+    """Read what `snapshot_to_json` printed: the exact inverse of it.
+
+    Raises `Invalid` with slug `invalid-snapshot` and one sentence that says what is wrong and where.
+    """
+    if not isinstance(data, Mapping):
+        raise _invalid(f"the snapshot is {_kind(data)}, not an object")
+    listed = data.get("betas")
+    if not isinstance(listed, list):
+        raise _invalid(f"betas is {_kind(listed)}, not a list")
+    betas = [_read(Beta, member, f"betas[{place}]") for place, member in enumerate(listed)]
+    by_name = {beta.name: beta for beta in betas}
+    if len(by_name) < len(betas):
+        raise _invalid("betas holds a name twice")
+    # The list becomes a mapping here, so that the reader made from the types need not know of it.
+    snapshot: Snapshot = _read(Snapshot, {**data, "betas": {}}, "snapshot")
+    return Snapshot(
+        revision=snapshot.revision,
+        as_of=snapshot.as_of,
+        probed_at=snapshot.probed_at,
+        betas=by_name,
+        targets=snapshot.targets,
+    )
+
+
+def _read(kind: type, data: Json, where: str) -> Any:
+    try:
+        return _reader(kind)(data, where)
+    except _Rubbish as error:
+        raise _invalid(str(error)) from None
+
+
+def _invalid(why: str) -> Invalid:
+    return Invalid(
+        f"The snapshot cannot be used: {why}; fetch it again from a registry of this version.",
+        slug="invalid-snapshot",
+    )
+
+
+def _kind(data: Json) -> str:
+    names = {NoneType: "null", bool: "a boolean", str: "text", list: "a list", dict: "an object"}
+    return names.get(type(data), "a number")
+
+
+# --- readers, made from types ----------------------------------------------------------------
+
+
+@cache
+def _reader(kind: Any) -> _Reader:
+    """Make the reader of one type. Covers the types that `facts.py` uses, and raises on others."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return lambda data, where: data
+    if origin is Literal:
+        return _word(inner)
+    if origin in (Union, UnionType):
+        return _optional(_reader(next(member for member in inner if member is not NoneType)))
+    if origin is tuple:
+        return _list(_reader(inner[0]))
+    if origin is not None and issubclass(origin, Mapping):
+        return _mapping(_reader(inner[0]), _reader(inner[1]))
+    if is_dataclass(kind):
+        return _members(kind)
+    return _PLAIN[kind]
+
+
+def _exactly(kind: type, name: str) -> _Reader:
+    def read(data: Any, where: str) -> Any:
+        # `type() is` and not isinstance: in Python true is an int, in JSON it is none.
+        if type(data) is not kind:
+            raise _Rubbish(f"{where} is {_kind(data)}, not {name}")
+        return data
+
+    return read
+
+
+def _parsed(parse: Callable[[str], Any], name: str) -> _Reader:
+    def read(data: Any, where: str) -> Any:
+        if not isinstance(data, str):
+            raise _Rubbish(f"{where} is {_kind(data)}, not {name}")
+        try:
+            return parse(data)
+        except (ValueError, OverflowError):
+            raise _Rubbish(f"{where} is {ascii(data[:40])}, which is not {name}") from None
+
+    return read
+
+
+_PLAIN: dict[Any, _Reader] = {
+    str: _exactly(str, "text"),
+    int: _exactly(int, "a whole number"),
+    bool: _exactly(bool, "a boolean"),
+    datetime: _parsed(parse_time, "a time"),
+    date: _parsed(date.fromisoformat, "a date"),
+}
+
+
+def _word(words: tuple[Any, ...]) -> _Reader:
+    def read(data: Any, where: str) -> Any:
+        if not isinstance(data, str) or data not in words:
+            shown = ascii(data[:40]) if isinstance(data, str) else _kind(data)
+            raise _Rubbish(f"{where} is {shown}, not one of {', '.join(words)}")
+        return data
+
+    return read
+
+
+def _optional(read: _Reader) -> _Reader:
+    return lambda data, where: None if data is None else read(data, where)
+
+
+def _list(read: _Reader) -> _Reader:
+    def read_all(data: Any, where: str) -> Any:
+        if not isinstance(data, list):
+            raise _Rubbish(f"{where} is {_kind(data)}, not a list")
+        return tuple(read(member, f"{where}[{place}]") for place, member in enumerate(data))
+
+    return read_all
+
+
+def _mapping(read_key: _Reader, read_value: _Reader) -> _Reader:
+    def read_all(data: Any, where: str) -> Any:
+        if not isinstance(data, Mapping):
+            raise _Rubbish(f"{where} is {_kind(data)}, not an object")
+        return {
+            read_key(key, f"a key of {where}"): read_value(value, f"{where}.{key}")
+            for key, value in data.items()
+        }
+
+    return read_all
+
+
+def _members(kind: Any) -> _Reader:
+    types = get_type_hints(kind)
+    readers = {member.name: _reader(types[member.name]) for member in fields(kind)}
+    required = [
+        member.name
+        for member in fields(kind)
+        if member.default is MISSING and member.default_factory is MISSING
+    ]
+
+    def read(data: Any, where: str) -> Any:
+        if not isinstance(data, Mapping):
+            raise _Rubbish(f"{where} is {_kind(data)}, not an object")
+        for name in required:
+            if name not in data:
+                raise _Rubbish(f"{where} has no {name}")
+        return kind(
+            **{
+                name: read_member(data[name], f"{where}.{name}")
+                for name, read_member in readers.items()
+                if name in data
+            }
+        )
+
+    return read

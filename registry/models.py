@@ -1,0 +1,205 @@
+"""The tables. Rows never leave `catalog.py` and the other modules that own them."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from registry.db import NAMING, UTCDateTime
+
+__all__ = [
+    "Base",
+    "BetaRow",
+    "EntryRow",
+    "EventRow",
+    "EvidenceRow",
+    "LeaseRow",
+    "PlatformStateRow",
+    "RevisionRow",
+    "SourceRow",
+    "SourceRunRow",
+    "TokenRow",
+]
+
+
+class Base(DeclarativeBase):
+    """All tables, with names for all constraints."""
+
+    metadata = sa.MetaData(naming_convention=NAMING)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: UTCDateTime(),
+        dict[str, Any]: sa.JSON(none_as_null=True),
+        list[Any]: sa.JSON(none_as_null=True),
+        str: sa.Text(),
+        int: sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+    }
+
+
+class RevisionRow(Base):
+    """The one row whose lock orders all writers of the catalog.
+
+    `event` is the id of the newest event, `generation` moves with every write, `tokens` with every
+    change of a token, and `as_of` is the day to which the facts reach.
+    """
+
+    __tablename__ = "revision"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    event: Mapped[int]
+    generation: Mapped[int]
+    tokens: Mapped[int]
+    as_of: Mapped[datetime | None]
+
+
+class BetaRow(Base):
+    """What is known of one beta: derived from the evidence, kept for reading and for comparing."""
+
+    __tablename__ = "betas"
+    name: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    feature: Mapped[str] = mapped_column(sa.String(128), index=True)
+    topic: Mapped[str | None]
+    release_date: Mapped[date | None]
+    status: Mapped[str] = mapped_column(sa.String(16), index=True)
+    status_since: Mapped[date | None]
+    status_reason: Mapped[str]
+    basis: Mapped[str] = mapped_column(sa.String(16))
+    confidence: Mapped[str] = mapped_column(sa.String(16))
+    disputed: Mapped[str | None]
+    header_effect: Mapped[str] = mapped_column(sa.String(32))
+    accepted: Mapped[bool | None]
+    gate: Mapped[str] = mapped_column(sa.String(16))
+    superseded_by: Mapped[str | None] = mapped_column(sa.String(128))
+    announced_on: Mapped[date | None]
+    deprecated_on: Mapped[date | None]
+    sunset_on: Mapped[date | None]
+    ga_on: Mapped[date | None]
+    retired_on: Mapped[date | None]
+    summary: Mapped[str]
+    docs_url: Mapped[str | None]
+    current: Mapped[bool]
+    listed: Mapped[bool | None]
+    details: Mapped[dict[str, Any]]
+    first_seen: Mapped[dict[str, Any] | None]
+    last_seen: Mapped[dict[str, Any] | None]
+    added_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+
+
+class PlatformStateRow(Base):
+    """What is known of one beta on one platform."""
+
+    __tablename__ = "platform_states"
+    beta: Mapped[str] = mapped_column(sa.ForeignKey("betas.name"), primary_key=True)
+    platform: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    state: Mapped[str] = mapped_column(sa.String(16))
+    names: Mapped[list[Any]]
+    accepted: Mapped[bool | None]
+    basis: Mapped[str] = mapped_column(sa.String(16))
+    target: Mapped[str | None]
+    checked_at: Mapped[datetime | None]
+    pending: Mapped[dict[str, Any] | None]
+
+
+class EvidenceRow(Base):
+    """One claim as it was made. Never changed but for `withdrawn_at`: it no longer counts."""
+
+    __tablename__ = "evidence"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    beta: Mapped[str] = mapped_column(sa.ForeignKey("betas.name"), index=True)
+    field: Mapped[str] = mapped_column(sa.String(64))
+    value: Mapped[list[Any]]  # a list of one, so that a JSON null is not mistaken for SQL's
+    source: Mapped[str] = mapped_column(sa.String(128))
+    basis: Mapped[str] = mapped_column(sa.String(16))
+    confidence: Mapped[str] = mapped_column(sa.String(16))
+    version: Mapped[str | None]
+    url: Mapped[str | None]
+    quote: Mapped[str | None]
+    at: Mapped[datetime]
+    until: Mapped[datetime | None]
+    observed_at: Mapped[datetime]
+    withdrawn_at: Mapped[datetime | None]
+
+
+class EntryRow(Base):
+    """An entry of a source that people read, as its words stood last."""
+
+    __tablename__ = "entries"
+    source: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    key: Mapped[str] = mapped_column(sa.String(256), primary_key=True)
+    on: Mapped[date]
+    text: Mapped[str]
+    betas: Mapped[list[Any]]
+    url: Mapped[str | None]
+    observed_at: Mapped[datetime]
+
+
+class EventRow(Base):
+    """One entry of the changelog. Its id comes from the revision row, so ids commit in order."""
+
+    __tablename__ = "events"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    type: Mapped[str] = mapped_column(sa.String(32), index=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    effective_on: Mapped[date | None]
+    backfill: Mapped[bool]
+    beta: Mapped[str | None] = mapped_column(sa.String(128), index=True)
+    feature: Mapped[str | None] = mapped_column(sa.String(128), index=True)
+    platform: Mapped[str | None] = mapped_column(sa.String(16))
+    target: Mapped[str | None]
+    before: Mapped[list[Any]]  # lists of one, like `EvidenceRow.value`
+    after: Mapped[list[Any]]
+    reason: Mapped[str]
+    source: Mapped[str]
+    url: Mapped[str | None]
+    services: Mapped[int]
+
+
+class SourceRow(Base):
+    """What is remembered of a source between its runs."""
+
+    __tablename__ = "sources"
+    name: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    memo: Mapped[dict[str, Any]]
+    succeeded_at: Mapped[datetime | None]
+    failures: Mapped[int]
+    error: Mapped[str | None]
+
+
+class SourceRunRow(Base):
+    """One run of a source: when, with what outcome, at what cost."""
+
+    __tablename__ = "source_runs"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    source: Mapped[str] = mapped_column(sa.String(128), index=True)
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime]
+    outcome: Mapped[str] = mapped_column(sa.String(16))
+    detail: Mapped[str]
+    requests: Mapped[int]
+    bytes: Mapped[int]
+    bytes_whole: Mapped[int]
+    events: Mapped[int]
+
+
+class TokenRow(Base):
+    """A token: only its hash is kept."""
+
+    __tablename__ = "tokens"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    name: Mapped[str]
+    digest: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    scope: Mapped[str] = mapped_column(sa.String(16))
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class LeaseRow(Base):
+    """Who runs the jobs, and until when; the generation tells holders apart."""
+
+    __tablename__ = "lease"
+    name: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    holder: Mapped[str]
+    generation: Mapped[int]
+    expires_at: Mapped[datetime]

@@ -1,0 +1,185 @@
+"""Sources: places that say something about betas. Each module reads one and returns a `Finding`.
+
+A source knows no database and decides nothing. It is given its HTTP client, what it asked to remember
+at its last run, and the time. It returns what it learned or raises `SourceError` with one sentence
+that says what is wrong and how to mend it; `collect` turns every failure into that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import httpx2
+
+from registry.core.facts import Cost, Finding, Json
+
+__all__ = [
+    "Document",
+    "Progress",
+    "Source",
+    "SourceError",
+    "collect",
+    "fetch",
+    "public_url",
+    "quiet",
+]
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) while a source works."""
+
+MAX_DOCUMENT: Final = 32 * 1024 * 1024
+"""Largest document that is read whole, in bytes."""
+
+
+class SourceError(Exception):
+    """A source cannot be read; the message is one sentence for an operator."""
+
+
+class Source(Protocol):
+    """One place that says something about betas."""
+
+    name: str
+
+    def collect(
+        self,
+        http: httpx2.Client,
+        memo: Mapping[str, Json],
+        now: datetime,
+        progress: Progress,
+    ) -> Finding:
+        """Read the place. Raises `SourceError`."""
+
+
+def quiet(done: int, total: int) -> None:
+    """Report progress to nobody."""
+
+
+def public_url(url: str) -> str:
+    """Return a URL as it may be shown: without user, password, query and fragment.
+
+    A private package index is often configured with its token in the URL.
+    """
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One document as fetched. `body` is None when it has not changed since `memo` was made."""
+
+    location: str
+    body: bytes | None
+    memo: Mapping[str, Json]
+    cost: Cost
+
+    @property
+    def text(self) -> str:
+        """The body as UTF-8; raises `SourceError` when it is none."""
+        try:
+            return (self.body or b"").decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{self.location} is not UTF-8 text ({error.reason}).") from error
+
+
+def fetch(
+    http: httpx2.Client,
+    location: str,
+    memo: Mapping[str, Json] | None = None,
+    *,
+    max_bytes: int = MAX_DOCUMENT,
+    accept: str | None = None,
+) -> Document:
+    """Read a URL or a file, unless it is as `memo` (from the last `Document.memo`) remembers it.
+
+    URLs are asked conditionally (RFC 9110, section 13); files and servers without validators are
+    compared by digest. `accept` names the wanted media type, for a server that has several. Reads at
+    most `max_bytes`. Raises `SourceError`.
+    """
+    known = memo if memo and memo.get("location") == location else {}
+    scheme = urlsplit(location).scheme
+    if scheme in ("http", "https"):
+        return _fetch_url(http, location, known, max_bytes, accept)
+    path = Path(url2pathname(urlsplit(location).path)) if scheme == "file" else Path(location)
+    try:
+        with path.open("rb") as file:
+            body = file.read(max_bytes + 1)
+    except OSError as error:
+        raise SourceError(f"Cannot read {location}: {error.strerror or error}.") from error
+    return _document(location, body, known, {}, Cost(bytes=len(body)), max_bytes)
+
+
+def _fetch_url(
+    http: httpx2.Client, url: str, known: Mapping[str, Json], max_bytes: int, accept: str | None
+) -> Document:
+    wanted = {
+        "Accept": accept,
+        "If-None-Match": known.get("etag"),
+        "If-Modified-Since": known.get("modified"),
+    }
+    headers = {name: str(value) for name, value in wanted.items() if value}
+    try:
+        with http.stream("GET", url, headers=headers, follow_redirects=True) as response:
+            if response.status_code == httpx2.codes.NOT_MODIFIED:
+                return Document(location=url, body=None, memo=known, cost=Cost(requests=1))
+            if response.status_code != httpx2.codes.OK:
+                raise SourceError(
+                    f"{public_url(url)} answered {response.status_code}; expected 200."
+                )
+            body = bytearray()
+            for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) > max_bytes:
+                    break
+    except httpx2.HTTPError as error:
+        raise SourceError(
+            f"Cannot reach {public_url(url)}: {error or type(error).__name__}."
+        ) from error
+    kept = {"etag": response.headers.get("etag"), "modified": response.headers.get("last-modified")}
+    cost = Cost(requests=1 + len(response.history), bytes=response.num_bytes_downloaded)
+    return _document(url, bytes(body), known, kept, cost, max_bytes)
+
+
+def _document(
+    location: str,
+    body: bytes,
+    known: Mapping[str, Json],
+    kept: Mapping[str, Json],
+    cost: Cost,
+    max_bytes: int,
+) -> Document:
+    if len(body) > max_bytes:
+        raise SourceError(f"{location} is larger than {max_bytes:,} bytes; this is not the document.")
+    digest = hashlib.sha256(body).hexdigest()
+    memo = {"location": location, "digest": digest, **kept}
+    same = known.get("digest") == digest
+    return Document(location=location, body=None if same else body, memo=memo, cost=cost)
+
+
+def collect(
+    source: Source,
+    http: httpx2.Client,
+    memo: Mapping[str, Json],
+    now: datetime,
+    progress: Progress = quiet,
+) -> Finding:
+    """Run one source. Whatever goes wrong inside it becomes a `SourceError`."""
+    try:
+        return source.collect(http, memo, now, progress)
+    except SourceError:
+        raise
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise SourceError(f"{source.name}: {error or type(error).__name__}.") from error
+    except RecursionError as error:
+        raise SourceError(f"{source.name}: the document is nested too deeply.") from error
+    except Exception as error:
+        # A page that no parser foresaw must not stop the other sources or the scheduler.
+        raise SourceError(
+            f"{source.name}: the document is not understood ({type(error).__name__}: {error})."
+        ) from error
