@@ -1,0 +1,74 @@
+# All work on this project goes through these targets; `make help` prints them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+T ?= tests
+B ?=
+m ?=
+# Left to pip's own settings: which index, which proxy, which certificates.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LOCK := $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-config --quiet --python-version 3.11 --no-header --no-annotate
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench migration format lock wheel clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## Start the service with its scheduler on http://127.0.0.1:8000
+	@$(BIN)/beta-registry serve
+
+test: $(VENV)/.dev ## Run every test, or with T=path those of one file
+	$(BIN)/pytest -n 2 --dist worksteal $(T)
+
+check: $(VENV)/.dev ## Format, lint, types, import contracts, tests (T=path for one test)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/build_catalog.py --check
+	$(BIN)/pytest -n 2 --dist worksteal $(T)
+
+bench: $(VENV)/.dev ## Measure the product's figures and print them as tables (B=name for one)
+	$(BIN)/python -m bench $(B)
+
+migration: $(VENV)/.dev ## Write a migration from the models: make migration m="add a table"
+	@test -n "$(m)" || { echo 'Say what it does: make migration m="add a table"'; exit 1; }
+	@rm -f $(VENV)/migration.db
+	@$(BIN)/beta-registry db upgrade --database-url sqlite:///$(VENV)/migration.db
+	@$(BIN)/alembic -x url=sqlite:///$(VENV)/migration.db revision --autogenerate -m "$(m)"
+
+format: $(VENV)/.dev ## Format and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(VENV)/.dev ## Resolve the dependencies anew into the two lock files
+	printf "hatchling\neditables\n" | $(LOCK) --upgrade - -o requirements-build.lock
+	$(LOCK) --upgrade pyproject.toml --extra server -o requirements.lock
+	$(LOCK) pyproject.toml --extra server --extra dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
+
+wheel: $(VENV)/.dev ## Build the wheel into dist/
+	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation -w dist .
+
+clean: ## Remove the virtual environment and everything that was built
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# The stamps say which lock file an environment was made from; a newer lock file installs again.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Making the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Installing from requirements.lock"
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --require-hashes -r requirements-build.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.run
+	@echo "Installing from requirements-dev.lock"
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@

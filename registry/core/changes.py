@@ -1,0 +1,687 @@
+"""From claims to what is known, and from what was known to what changed.
+
+    derive_feature(claims of all betas of one feature, now)  ->  what is known of each, and why
+    diff(before, after)                                      ->  the events that tell the difference
+
+The claims are the truth; everything else is derived from them here, by the rules of evidence
+(CONTRACT, section 2), and can be derived again at any time. So a rule that was wrong is mended by
+mending it here: nothing that was learned is lost, and nothing that was derived has to be migrated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any, Final, cast
+
+from registry.core.facts import (
+    Basis,
+    Beta,
+    Claim,
+    Event,
+    EventType,
+    Exception_,
+    Json,
+    Link,
+    PlatformState,
+    Seen,
+    Status,
+    to_json,
+)
+from registry.core.names import ANTHROPIC_OPERATED, PLATFORMS, Platform, parse
+
+__all__ = ["Derived", "current_of", "derive_feature", "diff"]
+
+_RANK: Final[dict[str, int]] = {
+    "operator": 6,
+    "probed": 5,
+    "declared": 4,
+    "sdk": 3,
+    "litellm": 2,
+    "usage": 1,
+    "inferred": 0,
+}
+"""Which basis wins when two speak of the same field."""
+
+_SOURCE_RANK: Final[dict[str, int]] = {"release-notes": 3, "docs": 2, "sdk": 1}
+"""Of two claims of the same day and rank, the one nearer to the announcement wins."""
+
+_FINALITY: Final[dict[Status, int]] = {
+    "unverified": 0,
+    "active": 1,
+    "deprecated": 2,
+    "ga": 3,
+    "retired": 4,
+}
+
+_DATES: Final = ("announced_on", "deprecated_on", "sunset_on", "ga_on", "retired_on")
+_LISTS: Final = ("endpoints", "models", "body_fields", "notes")
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What is known of one beta, with the claims that decide each of its fields."""
+
+    beta: Beta
+    deciding: Mapping[str, Claim]
+
+
+# --- What is known --------------------------------------------------------------------------------
+
+
+def derive_feature(
+    claims: Mapping[str, Sequence[Claim]], now: datetime, added: Mapping[str, datetime]
+) -> dict[str, Derived]:
+    """Derive all betas of one feature from their claims.
+
+    `claims` holds the claims that still count, for each name; `added` when the registry learned of
+    it. All names must share their feature: `newer` and `current` depend on the others.
+    """
+    derived = {
+        name: _derive(name, list(made), now, added.get(name)) for name, made in claims.items()
+    }
+    stated = [
+        (_weight(found.deciding["current"]), name)
+        for name, found in derived.items()
+        if found.beta.current
+    ]
+    current = max(stated)[1] if stated else None
+    return {
+        name: replace(
+            found,
+            beta=replace(
+                found.beta, current=name == current, newer=_newer(found.beta, derived.values())
+            ),
+        )
+        for name, found in derived.items()
+    }
+
+
+def current_of(betas: Iterable[Beta], platform: Platform = "anthropic") -> str | None:
+    """Return the current beta of a feature on a platform, if there is one.
+
+    A stated one holds unless it is refused there; else the only one that is active or deprecated
+    and not refused there (CONTRACT, section 1).
+    """
+    here = [beta for beta in betas if _state(beta, platform) != "refused"]
+    for beta in here:
+        if beta.current:
+            return beta.name
+    live = [beta.name for beta in here if beta.status in ("active", "deprecated")]
+    return live[0] if len(live) == 1 else None
+
+
+def _state(beta: Beta, platform: Platform) -> str:
+    known = beta.platforms.get(platform)
+    return known.state if known else "unknown"
+
+
+def _newer(beta: Beta, others: Iterable[Derived]) -> tuple[str, ...]:
+    if beta.release_date is None:
+        return ()
+    later = [
+        (other.beta.release_date, other.beta.name)
+        for other in others
+        if other.beta.release_date and other.beta.release_date > beta.release_date
+    ]
+    return tuple(name for _, name in sorted(later))
+
+
+def _derive(name: str, claims: list[Claim], now: datetime, added: datetime | None) -> Derived:
+    """Derive one beta: first each field by itself, then the status, then what follows from it."""
+    counting = [claim for claim in claims if claim.until is None or claim.until > now]
+    deciding = _winners(counting, now)
+    facts = {field: claim.value for field, claim in deciding.items() if "." not in field}
+    parsed = parse(name)
+    beta = Beta(
+        name=name,
+        feature=parsed.feature,
+        release_date=parsed.release_date,
+        topic=facts.get("topic"),
+        superseded_by=facts.get("superseded_by"),
+        summary=facts.get("summary") or "",
+        docs_url=facts.get("docs_url"),
+        gate=facts.get("gate") or "unknown",
+        requires=_links(facts.get("requires")),
+        conflicts_with=_links(facts.get("conflicts_with")),
+        exceptions=tuple(Exception_(**item) for item in facts.get("exceptions") or ()),
+        current=facts.get("current") is True,
+        listed=_listed(counting),
+        added_at=added,
+        **{field: _day(facts.get(field)) for field in _DATES},
+        **{field: tuple(facts.get(field) or ()) for field in _LISTS},
+    )
+    beta = _with_seen(beta, claims)
+    beta = _with_platforms(beta, deciding)
+    beta, why = _with_status(beta, counting, deciding, now)
+    if why is not None:
+        deciding["status"] = why
+    beta = _with_consequences(beta, facts, now)
+    return Derived(beta, deciding)
+
+
+def _winners(claims: Iterable[Claim], now: datetime) -> dict[str, Claim]:
+    """Choose the claim that counts for each field. The operator's null withdraws his word."""
+    silenced = _withdrawn_by_operator(claims)
+    best: dict[str, Claim] = {}
+    for claim in claims:
+        if claim.value is None or claim.field == "listed" or claim.field == "status":
+            continue
+        if claim.basis == "operator" and claim.at <= silenced.get(
+            claim.field, datetime.min.replace(tzinfo=now.tzinfo)
+        ):
+            continue
+        if claim.field not in best or _weight(claim) >= _weight(best[claim.field]):
+            best[claim.field] = claim
+    return best
+
+
+def _withdrawn_by_operator(claims: Iterable[Claim]) -> dict[str, datetime]:
+    """Return when the operator last withdrew his word, by field."""
+    nulls = [claim for claim in claims if claim.basis == "operator" and claim.value is None]
+    return {claim.field: claim.at for claim in sorted(nulls, key=lambda claim: claim.at)}
+
+
+def _weight(claim: Claim) -> tuple[int, date, int, datetime]:
+    return (
+        _RANK[claim.basis],
+        claim.at.date(),
+        _SOURCE_RANK.get(claim.source, 0),
+        claim.at,
+    )
+
+
+def _day(value: Json) -> date | None:
+    return date.fromisoformat(value) if value else None
+
+
+def _links(value: Json) -> tuple[Link, ...]:
+    return tuple(Link(item["beta"], item.get("endpoint")) for item in value or ())
+
+
+# --- Existence ------------------------------------------------------------------------------------
+
+
+def _listed(claims: Iterable[Claim]) -> bool | None:
+    """Say whether the SDK's newest list holds the name; None if no list ever held it."""
+    said = [claim for claim in claims if claim.field == "listed" and claim.source == "sdk"]
+    return bool(max(said, key=lambda claim: (claim.at, not claim.value)).value) if said else None
+
+
+def _with_seen(beta: Beta, claims: Iterable[Claim]) -> Beta:
+    """Set the earliest and latest dated evidence that the beta exists, over all sources."""
+    claims = list(claims)
+    proofs = sorted(filter(_proves_existence, claims), key=lambda claim: claim.at)
+    proofs = proofs or sorted(claims, key=lambda claim: claim.at)[:1]
+    if not proofs:
+        return beta
+    first, last = (
+        Seen(source=c.source, version=c.version, at=c.at) for c in (proofs[0], proofs[-1])
+    )
+    return replace(beta, first_seen=first, last_seen=last)
+
+
+def _proves_existence(claim: Claim) -> bool:
+    """Say whether the claim dates the beta's existence, rather than what is told of it today."""
+    if claim.field in ("listed", "announced_on"):
+        return bool(claim.value)
+    if claim.source in ("catalog", "operator"):
+        return False
+    return claim.field == "status" and claim.value != "retired" or claim.basis == "litellm"
+
+
+# --- Platforms ------------------------------------------------------------------------------------
+
+
+def _with_platforms(beta: Beta, deciding: Mapping[str, Claim]) -> Beta:
+    """Set the state on each platform; what Anthropic runs itself inherits from the Claude API."""
+    known: dict[Platform, PlatformState] = {}
+    for platform in PLATFORMS:
+        stated = _platform_state(platform, deciding)
+        if stated is not None:
+            known[platform] = stated
+    home = known.get("anthropic")
+    for platform in PLATFORMS:
+        if platform in known:
+            continue
+        inherits = home is not None and platform in ANTHROPIC_OPERATED
+        known[platform] = (
+            replace(home, basis="inferred", target=None, checked_at=None, pending=None)
+            if inherits and home is not None
+            else PlatformState(names=(beta.name,))
+        )
+    ordered = {platform: known[platform] for platform in PLATFORMS}
+    named = {
+        platform: replace(state, names=state.names or (beta.name,))
+        for platform, state in ordered.items()
+    }
+    return replace(beta, platforms=named)
+
+
+def _platform_state(platform: Platform, deciding: Mapping[str, Claim]) -> PlatformState | None:
+    made = {
+        member: deciding[field]
+        for member in ("state", "names", "accepted")
+        if (field := f"platforms.{platform}.{member}") in deciding
+    }
+    if not made:
+        return None
+    values = {member: claim.value for member, claim in made.items()}
+    basis = made.get("state") or max(made.values(), key=_weight)
+    return PlatformState(
+        state=values.get("state", "unknown"),
+        names=tuple(values.get("names") or ()),
+        accepted=values.get("accepted", _accepts(values.get("state"))),
+        basis=basis.basis,
+    )
+
+
+def _accepts(state: str | None) -> bool | None:
+    return {"supported": True, "refused": False}.get(state or "")
+
+
+# --- Status ---------------------------------------------------------------------------------------
+
+
+def _with_status(
+    beta: Beta, claims: list[Claim], deciding: Mapping[str, Claim], now: datetime
+) -> tuple[Beta, Claim | None]:
+    """Set status, why, and since when: the first rule of evidence that applies."""
+    said = _status_claims(claims, now)
+    winner = _decide(said)
+    if winner is None:
+        return _without_word(beta, claims, deciding), None
+    status = cast(Status, winner.value)
+    beta = replace(
+        beta,
+        status=status,
+        basis=winner.basis,
+        confidence=winner.confidence,
+        status_reason=_reason(status, winner),
+        status_since=winner.at.date(),
+        disputed=_contradiction(winner, said),
+    )
+    return _deprecated_by_sdk(beta, said), winner
+
+
+def _status_claims(claims: list[Claim], now: datetime) -> list[Claim]:
+    """Return the claims on the status that count today, the newest one of each source."""
+    withdrawn = _withdrawn_by_operator(claims).get("status")
+    newest: dict[tuple[str, Basis], Claim] = {}
+    for claim in claims:
+        if claim.field != "status" or claim.value is None or claim.at > now:
+            continue
+        if claim.confidence == "low" or claim.basis in ("litellm", "usage", "inferred"):
+            continue  # never more than `unverified`
+        if claim.basis == "operator" and withdrawn is not None and claim.at <= withdrawn:
+            continue
+        key = claim.source, claim.basis
+        if key not in newest or claim.at >= newest[key].at:
+            newest[key] = claim
+    return list(newest.values())
+
+
+def _decide(said: list[Claim]) -> Claim | None:
+    """Return the claim that decides: operator, then probing, then the newest declared one."""
+    for basis in ("operator", "probed"):
+        own = [claim for claim in said if claim.basis == basis]
+        if own:
+            return max(own, key=_weight)
+    declared = [claim for claim in said if claim.basis == "declared" and claim.source != "sdk"]
+    newest = max(declared, key=_status_weight, default=None)
+    if newest is not None and newest.value in ("ga", "retired"):
+        return newest  # an SDK deprecation of such a beta only sets `deprecated_on`
+    return max(said, key=_status_weight, default=None)
+
+
+def _status_weight(claim: Claim) -> tuple[date, int, datetime]:
+    """Rank declared claims by their day: an SDK deprecation counts like any declaration."""
+    return claim.at.date(), _SOURCE_RANK.get(claim.source, 0), claim.at
+
+
+def _without_word(beta: Beta, claims: list[Claim], deciding: Mapping[str, Claim]) -> Beta:
+    """Nobody states a status: listed or accepted by a target is active, all else unverified."""
+    accepting = [
+        claim
+        for field, claim in deciding.items()
+        if claim.basis == "probed" and field.endswith(".state") and claim.value == "supported"
+    ]
+    seen = beta.first_seen.at.date() if beta.first_seen else None
+    if accepting:
+        newest = max(accepting, key=_weight)
+        reason = (
+            f"Accepted on {newest.field.split('.')[1]} since {newest.at.date()}, found by probing."
+        )
+        return replace(
+            beta, status="active", basis="probed", confidence="high", status_reason=reason,
+            status_since=seen,
+        )  # fmt: skip
+    if beta.listed:
+        release = f" {beta.last_seen.version}" if beta.last_seen and beta.last_seen.version else ""
+        reason = f"In the list of the newest official SDK{release}; nothing else is stated."
+        return replace(
+            beta, status="active", basis="sdk", confidence="medium", status_reason=reason,
+            status_since=seen,
+        )  # fmt: skip
+    basis = max((claim.basis for claim in claims), key=_RANK.__getitem__, default="inferred")
+    reason = (
+        "Gone from the official SDK's list, and nobody states its status."
+        if beta.listed is False
+        else "Too little evidence: no trusted source states its status."
+    )
+    return replace(
+        beta, status="unverified", basis=basis, confidence="low", status_reason=reason,
+        status_since=seen,
+    )  # fmt: skip
+
+
+def _reason(status: Status, claim: Claim) -> str:
+    what = {
+        "active": "In beta",
+        "deprecated": "An end is announced",
+        "ga": "Generally available",
+        "retired": "Retired",
+        "unverified": "Unverified",
+    }[status]
+    version = f" {claim.version}" if claim.version else ""
+    said = f", {claim.quote}" if claim.basis == "operator" and claim.quote else ""
+    return f"{what}, by {claim.source}{version} as of {claim.at.date()}{said}."
+
+
+def _contradiction(winner: Claim, said: list[Claim]) -> str | None:
+    """Say which other source holds a more final status than the one that decides.
+
+    Sources lag behind each other, so an older, less final word is no contradiction: a beta that is
+    ga today was in beta yesterday. One that is in beta today was not retired yesterday.
+    """
+    if winner.basis in ("operator", "probed"):
+        return None
+    for claim in sorted(said, key=_status_weight, reverse=True):
+        more = _FINALITY[claim.value] > _FINALITY[winner.value] and claim.value in ("ga", "retired")
+        if claim.source != winner.source and more:
+            return (
+                f"{winner.source} says {winner.value} as of {winner.at.date()}, "
+                f"{claim.source} says {claim.value} as of {claim.at.date()}."
+            )
+    return None
+
+
+def _deprecated_by_sdk(beta: Beta, said: list[Claim]) -> Beta:
+    for claim in said:
+        if claim.source == "sdk" and claim.value == "deprecated" and beta.deprecated_on is None:
+            return replace(beta, deprecated_on=claim.at.date())
+    return beta
+
+
+# --- What follows from the status -----------------------------------------------------------------
+
+
+def _with_consequences(beta: Beta, facts: Mapping[str, Json], now: datetime) -> Beta:
+    """Apply time, then fill what the status implies and nobody states."""
+    beta = _at_sunset(beta, now)
+    if beta.retired_on and beta.retired_on > now.date():
+        beta = replace(beta, retired_on=None)  # never in the future: until then it is a sunset
+    beta = replace(
+        beta,
+        accepted=_accepted(beta, facts.get("accepted")),
+        header_effect=_effect(beta, facts.get("header_effect")),
+        status_since=_since(beta),
+    )
+    beta = replace(beta, disputed=beta.disputed or _disputed_by_probing(beta))
+    return _dead_on_platforms(beta) if beta.status == "retired" else beta
+
+
+def _at_sunset(beta: Beta, now: datetime) -> Beta:
+    """An announced end makes an active beta deprecated; once it has passed, retired.
+
+    A target that accepted the beta since keeps it deprecated, and disputed (rule 7).
+    """
+    if beta.sunset_on is None or beta.basis == "operator" or beta.status == "retired":
+        return beta
+    if beta.sunset_on > now.date():
+        if beta.status != "active":
+            return beta
+        reason = f"{beta.status_reason} It ends on {beta.sunset_on}."
+        return replace(beta, status="deprecated", status_reason=reason)
+    ended = f"Its announced end, {beta.sunset_on}, has passed"
+    proof = _accepted_since(beta, beta.sunset_on)
+    if proof is not None:
+        why = f"{ended}, yet {proof} accepted it since."
+        return replace(beta, status="deprecated", status_reason=why, disputed=why)
+    return replace(
+        beta,
+        status="retired",
+        status_reason=f"{ended}.",
+        retired_on=beta.retired_on or beta.sunset_on,
+    )
+
+
+def _accepted_since(beta: Beta, day: date) -> str | None:
+    for platform, state in beta.platforms.items():
+        checked = state.checked_at
+        if state.basis == "probed" and state.accepted and checked and checked.date() > day:
+            return platform
+    return None
+
+
+def _accepted(beta: Beta, stated: bool | None) -> bool | None:
+    """Say whether the header is taken: probed, stated, or implied by a trusted status."""
+    probed = [state for state in beta.platforms.values() if state.basis == "probed"]
+    if any(state.accepted for state in probed):
+        return True
+    if stated is not None:
+        return stated
+    trusted = beta.basis in ("operator", "probed", "declared")
+    return True if trusted and beta.status in ("active", "deprecated") else None
+
+
+def _effect(beta: Beta, stated: str | None) -> Any:
+    if stated is not None:
+        return "unknown" if stated == "required" and beta.status in ("ga", "retired") else stated
+    trusted = beta.basis in ("operator", "probed", "declared")
+    return "required" if trusted and beta.status in ("active", "deprecated") else "unknown"
+
+
+def _since(beta: Beta) -> date | None:
+    """Prefer the day on which it happened to the day of the claim that tells it."""
+    happened = {
+        "active": beta.announced_on or beta.release_date,
+        "deprecated": beta.deprecated_on,
+        "ga": beta.ga_on,
+        "retired": beta.retired_on,
+        "unverified": None,
+    }[beta.status]
+    if beta.status == "active" and beta.basis == "operator":
+        return beta.status_since
+    return happened or beta.status_since
+
+
+def _disputed_by_probing(beta: Beta) -> str | None:
+    """Declared retired and yet accepted, or ga and refused: the two may both be right, so say it."""
+    for platform in sorted(ANTHROPIC_OPERATED):
+        state = beta.platforms.get(platform)
+        if state is None or state.basis != "probed" or beta.basis == "probed":
+            continue
+        if beta.status == "retired" and state.accepted and beta.header_effect != "ignored":
+            return f"Retired by {beta.basis} evidence, yet accepted on {platform}."
+        if beta.status == "ga" and state.state == "refused":
+            return f"Generally available by {beta.basis} evidence, yet refused on {platform}."
+    return None
+
+
+def _dead_on_platforms(beta: Beta) -> Beta:
+    """A retired beta that is no longer accepted is supported nowhere on the word of older claims."""
+    if beta.accepted:
+        return beta
+    state = "refused" if beta.accepted is False else "unknown"
+    platforms = {
+        platform: replace(known, state=cast(Any, state), accepted=beta.accepted)
+        if known.state == "supported" and known.basis in ("declared", "inferred", "sdk", "litellm")
+        else known
+        for platform, known in beta.platforms.items()
+    }
+    return replace(beta, platforms=platforms)
+
+
+# --- What changed ---------------------------------------------------------------------------------
+
+_STATUS_EVENT: Final[dict[Status, EventType]] = {
+    "active": "beta.changed",
+    "unverified": "beta.changed",
+    "deprecated": "beta.deprecated",
+    "ga": "beta.ga",
+    "retired": "beta.retired",
+}
+_STATE_EVENT: Final[dict[str, EventType]] = {
+    "supported": "beta.supported",
+    "refused": "beta.refused",
+    "restricted": "beta.restricted",
+    "unknown": "beta.changed",
+}
+_WITH_STATUS: Final = frozenset(
+    {"status", "status_since", "status_reason", "basis", "confidence", "accepted", "header_effect"}
+) | frozenset(_DATES)
+"""Members that a change of status carries along, so that one turn is one event."""
+
+_VOLATILE: Final = frozenset(
+    {"first_seen", "last_seen", "added_at", "changed_at", "services", "newer", "current"}
+)
+"""Members that move without a change of what is known, or with another beta's event."""
+
+
+def diff(before: Beta | None, found: Derived, now: datetime, *, backfill: bool) -> list[Event]:
+    """Tell the difference between what was known of a beta and what is known now.
+
+    `before` and `after` of an event hold the members that changed: laid over the beta as it was, in
+    the order of the events, they give the beta as it is.
+    """
+    after = found.beta
+    why = found.deciding.get("status")
+    if before is None:
+        return [_discovered(found, now, backfill)]
+    old, new = _content(before), _content(after)
+    changed = {key for key in new if old[key] != new[key]}
+    events: list[Event] = []
+
+    def add(kind: EventType, keys: Iterable[str], reason: str, **more: Any) -> None:
+        keys = sorted(keys)
+        made = {
+            "before": {key: old[key] for key in keys},
+            "after": {key: new[key] for key in keys},
+            "source": why.source if why else "registry",
+            "url": why.url if why else None,
+        } | more
+        events.append(
+            Event(type=kind, at=now, reason=reason, backfill=backfill, beta=after.name,
+                  feature=after.feature, **made)
+        )  # fmt: skip
+
+    if "status" in changed:
+        kind = _STATUS_EVENT[after.status]
+        if before.status == "retired" and kind == "beta.changed":
+            kind = "beta.restored"
+        add(kind, changed & _WITH_STATUS, after.status_reason, effective_on=after.status_since)
+        changed -= _WITH_STATUS
+    if "superseded_by" in changed and after.superseded_by:
+        add("beta.superseded", ["superseded_by"], f"Use {after.superseded_by} instead.",
+            **_origin(found, "superseded_by"))  # fmt: skip
+        changed.discard("superseded_by")
+    if "disputed" in changed:
+        opened = after.disputed is not None
+        add("beta.disputed" if opened else "beta.dispute_resolved", ["disputed"],
+            after.disputed or "The evidence agrees again.")  # fmt: skip
+        changed.discard("disputed")
+    if "listed" in changed and after.listed is False:
+        add("beta.delisted", ["listed"], "Gone from the newest official SDK's list; no proof of an end.",
+            source="sdk", url=None)  # fmt: skip
+        changed.discard("listed")
+    if "platforms" in changed:
+        events += _platform_events(before, found, now, backfill)
+        changed.discard("platforms")
+    if changed:
+        field = sorted(changed)[0]
+        add(
+            "beta.changed",
+            changed,
+            f"Changed: {', '.join(sorted(changed))}.",
+            **_origin(found, field),
+        )
+    return events
+
+
+def _discovered(found: Derived, now: datetime, backfill: bool) -> Event:
+    beta, first = found.beta, found.beta.first_seen
+    source = first.source if first else "registry"
+    version = f" {first.version}" if first and first.version else ""
+    seen = f" First seen in {source}{version} on {first.at.date()}." if first else ""
+    why = found.deciding.get("status")
+    return Event(
+        type="beta.discovered",
+        at=now,
+        reason=f"New: {beta.name}, {beta.status}.{seen}",
+        source=source,
+        effective_on=beta.announced_on or (first.at.date() if first else None),
+        backfill=backfill,
+        beta=beta.name,
+        feature=beta.feature,
+        after=_content(beta),
+        url=beta.docs_url or (why.url if why else None),
+    )
+
+
+def _platform_events(before: Beta, found: Derived, now: datetime, backfill: bool) -> list[Event]:
+    events = []
+    for platform, state in found.beta.platforms.items():
+        known = before.platforms.get(platform, PlatformState())
+        old, new = _state_content(known), _state_content(state)
+        keys = sorted(key for key in new if old[key] != new[key])
+        if not keys:
+            continue
+        turned = known.state != state.state
+        kind: EventType = _STATE_EVENT[state.state] if turned else "beta.changed"
+        claim = found.deciding.get(f"platforms.{platform}.state")
+        reason = (
+            f"{state.state.capitalize()} on {platform}, {state.basis}; was {known.state}."
+            if turned
+            else f"Changed on {platform}: {', '.join(keys)}."
+        )
+        events.append(
+            Event(
+                type=kind,
+                at=now,
+                reason=reason,
+                source=claim.source if claim else "registry",
+                url=claim.url if claim else None,
+                effective_on=claim.at.date() if claim and turned else None,
+                backfill=backfill,
+                beta=found.beta.name,
+                feature=found.beta.feature,
+                platform=platform,
+                target=state.target,
+                before={"platforms": {platform: {key: old[key] for key in keys}}},
+                after={"platforms": {platform: {key: new[key] for key in keys}}},
+            )
+        )
+    return events
+
+
+def _origin(found: Derived, field: str) -> dict[str, Any]:
+    claim = found.deciding.get(field)
+    return {"source": claim.source, "url": claim.url} if claim else {}
+
+
+def _content(beta: Beta) -> dict[str, Json]:
+    content: dict[str, Json] = to_json(beta)
+    for key in _VOLATILE:
+        del content[key]
+    content["platforms"] = {
+        platform: _state_content(state) for platform, state in beta.platforms.items()
+    }
+    return content
+
+
+def _state_content(state: PlatformState) -> dict[str, Json]:
+    content: dict[str, Json] = to_json(state)
+    del content["checked_at"]
+    return content
