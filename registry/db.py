@@ -27,7 +27,15 @@ from sqlalchemy.orm import Session
 
 from registry.core.errors import Conflict, Invalid, Unavailable
 
-__all__ = ["Database", "UTCDateTime", "check", "create_engine", "downgrade", "is_current", "upgrade"]
+__all__ = [
+    "Database",
+    "UTCDateTime",
+    "check",
+    "create_engine",
+    "downgrade",
+    "is_current",
+    "upgrade",
+]
 
 NAMING: Final = {
     "ix": "ix_%(column_0_label)s",
@@ -191,7 +199,9 @@ def _translated(url: URL) -> Iterator[None]:
     try:
         yield
     except sa.exc.IntegrityError as error:
-        raise Conflict(f"The database refused this as contradictory: {_first_line(error)}") from error
+        raise Conflict(
+            f"The database refused this as contradictory: {_first_line(error)}"
+        ) from error
     except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.InterfaceError) as error:
         raise Unavailable(_explain(url, error), slug="database-unavailable") from error
     except sa.exc.DBAPIError as error:

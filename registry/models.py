@@ -54,52 +54,30 @@ class RevisionRow(Base):
 
 
 class BetaRow(Base):
-    """What is known of one beta: derived from the evidence, kept for reading and for comparing."""
+    """What is known of one beta: derived from the evidence, kept to compare and to read at once.
+
+    `facts` holds its members as the API prints them, without `platforms`; the columns beside it are
+    what a person asks the database for.
+    """
 
     __tablename__ = "betas"
     name: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
     feature: Mapped[str] = mapped_column(sa.String(128), index=True)
-    topic: Mapped[str | None]
     release_date: Mapped[date | None]
     status: Mapped[str] = mapped_column(sa.String(16), index=True)
-    status_since: Mapped[date | None]
-    status_reason: Mapped[str]
-    basis: Mapped[str] = mapped_column(sa.String(16))
-    confidence: Mapped[str] = mapped_column(sa.String(16))
-    disputed: Mapped[str | None]
-    header_effect: Mapped[str] = mapped_column(sa.String(32))
-    accepted: Mapped[bool | None]
-    gate: Mapped[str] = mapped_column(sa.String(16))
-    superseded_by: Mapped[str | None] = mapped_column(sa.String(128))
-    announced_on: Mapped[date | None]
-    deprecated_on: Mapped[date | None]
-    sunset_on: Mapped[date | None]
-    ga_on: Mapped[date | None]
-    retired_on: Mapped[date | None]
-    summary: Mapped[str]
-    docs_url: Mapped[str | None]
-    current: Mapped[bool]
-    listed: Mapped[bool | None]
-    details: Mapped[dict[str, Any]]
-    first_seen: Mapped[dict[str, Any] | None]
-    last_seen: Mapped[dict[str, Any] | None]
     added_at: Mapped[datetime]
     changed_at: Mapped[datetime]
+    facts: Mapped[dict[str, Any]]
 
 
 class PlatformStateRow(Base):
-    """What is known of one beta on one platform."""
+    """What is known of one beta on one platform; `facts` as the API prints them."""
 
     __tablename__ = "platform_states"
     beta: Mapped[str] = mapped_column(sa.ForeignKey("betas.name"), primary_key=True)
     platform: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
     state: Mapped[str] = mapped_column(sa.String(16))
-    names: Mapped[list[Any]]
-    accepted: Mapped[bool | None]
-    basis: Mapped[str] = mapped_column(sa.String(16))
-    target: Mapped[str | None]
-    checked_at: Mapped[datetime | None]
-    pending: Mapped[dict[str, Any] | None]
+    facts: Mapped[dict[str, Any]]
 
 
 class EvidenceRow(Base):
@@ -107,10 +85,10 @@ class EvidenceRow(Base):
 
     __tablename__ = "evidence"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    beta: Mapped[str] = mapped_column(sa.ForeignKey("betas.name"), index=True)
+    beta: Mapped[str] = mapped_column(sa.String(128), index=True)
     field: Mapped[str] = mapped_column(sa.String(64))
     value: Mapped[list[Any]]  # a list of one, so that a JSON null is not mistaken for SQL's
-    source: Mapped[str] = mapped_column(sa.String(128))
+    source: Mapped[str] = mapped_column(sa.String(128), index=True)
     basis: Mapped[str] = mapped_column(sa.String(16))
     confidence: Mapped[str] = mapped_column(sa.String(16))
     version: Mapped[str | None]

@@ -131,7 +131,7 @@ def _newer(beta: Beta, others: Iterable[Derived]) -> tuple[str, ...]:
 def _derive(name: str, claims: list[Claim], now: datetime, added: datetime | None) -> Derived:
     """Derive one beta: first each field by itself, then the status, then what follows from it."""
     counting = [claim for claim in claims if claim.until is None or claim.until > now]
-    deciding = _winners(counting, now)
+    deciding = _winners(counting)
     facts = {field: claim.value for field, claim in deciding.items() if "." not in field}
     parsed = parse(name)
     beta = Beta(
@@ -149,9 +149,10 @@ def _derive(name: str, claims: list[Claim], now: datetime, added: datetime | Non
         current=facts.get("current") is True,
         listed=_listed(counting),
         added_at=added,
-        **{field: _day(facts.get(field)) for field in _DATES},
-        **{field: tuple(facts.get(field) or ()) for field in _LISTS},
     )
+    dates: dict[str, Any] = {field: _day(facts.get(field)) for field in _DATES}
+    lists: dict[str, Any] = {field: tuple(facts.get(field) or ()) for field in _LISTS}
+    beta = replace(beta, **dates, **lists)
     beta = _with_seen(beta, claims)
     beta = _with_platforms(beta, deciding)
     beta, why = _with_status(beta, counting, deciding, now)
@@ -161,26 +162,15 @@ def _derive(name: str, claims: list[Claim], now: datetime, added: datetime | Non
     return Derived(beta, deciding)
 
 
-def _winners(claims: Iterable[Claim], now: datetime) -> dict[str, Claim]:
-    """Choose the claim that counts for each field. The operator's null withdraws his word."""
-    silenced = _withdrawn_by_operator(claims)
+def _winners(claims: Iterable[Claim]) -> dict[str, Claim]:
+    """Choose the claim that counts for each field but `status` and `listed`."""
     best: dict[str, Claim] = {}
     for claim in claims:
-        if claim.value is None or claim.field == "listed" or claim.field == "status":
-            continue
-        if claim.basis == "operator" and claim.at <= silenced.get(
-            claim.field, datetime.min.replace(tzinfo=now.tzinfo)
-        ):
+        if claim.value is None or claim.field in ("listed", "status"):
             continue
         if claim.field not in best or _weight(claim) >= _weight(best[claim.field]):
             best[claim.field] = claim
     return best
-
-
-def _withdrawn_by_operator(claims: Iterable[Claim]) -> dict[str, datetime]:
-    """Return when the operator last withdrew his word, by field."""
-    nulls = [claim for claim in claims if claim.basis == "operator" and claim.value is None]
-    return {claim.field: claim.at for claim in sorted(nulls, key=lambda claim: claim.at)}
 
 
 def _weight(claim: Claim) -> tuple[int, date, int, datetime]:
@@ -228,7 +218,7 @@ def _proves_existence(claim: Claim) -> bool:
         return bool(claim.value)
     if claim.source in ("catalog", "operator"):
         return False
-    return claim.field == "status" and claim.value != "retired" or claim.basis == "litellm"
+    return (claim.field == "status" and claim.value != "retired") or claim.basis == "litellm"
 
 
 # --- Platforms ------------------------------------------------------------------------------------
@@ -307,15 +297,12 @@ def _with_status(
 
 def _status_claims(claims: list[Claim], now: datetime) -> list[Claim]:
     """Return the claims on the status that count today, the newest one of each source."""
-    withdrawn = _withdrawn_by_operator(claims).get("status")
     newest: dict[tuple[str, Basis], Claim] = {}
     for claim in claims:
         if claim.field != "status" or claim.value is None or claim.at > now:
             continue
         if claim.confidence == "low" or claim.basis in ("litellm", "usage", "inferred"):
             continue  # never more than `unverified`
-        if claim.basis == "operator" and withdrawn is not None and claim.at <= withdrawn:
-            continue
         key = claim.source, claim.basis
         if key not in newest or claim.at >= newest[key].at:
             newest[key] = claim
@@ -364,7 +351,8 @@ def _without_word(beta: Beta, claims: list[Claim], deciding: Mapping[str, Claim]
             beta, status="active", basis="sdk", confidence="medium", status_reason=reason,
             status_since=seen,
         )  # fmt: skip
-    basis = max((claim.basis for claim in claims), key=_RANK.__getitem__, default="inferred")
+    bases: list[Basis] = [claim.basis for claim in claims] or ["inferred"]
+    basis = max(bases, key=_RANK.__getitem__)
     reason = (
         "Gone from the official SDK's list, and nobody states its status."
         if beta.listed is False
@@ -499,9 +487,8 @@ def _since(beta: Beta) -> date | None:
 
 def _disputed_by_probing(beta: Beta) -> str | None:
     """Declared retired and yet accepted, or ga and refused: the two may both be right, so say it."""
-    for platform in sorted(ANTHROPIC_OPERATED):
-        state = beta.platforms.get(platform)
-        if state is None or state.basis != "probed" or beta.basis == "probed":
+    for platform, state in beta.platforms.items():
+        if platform not in ANTHROPIC_OPERATED or state.basis != "probed" or beta.basis == "probed":
             continue
         if beta.status == "retired" and state.accepted and beta.header_effect != "ignored":
             return f"Retired by {beta.basis} evidence, yet accepted on {platform}."

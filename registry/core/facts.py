@@ -45,8 +45,8 @@ __all__ = [
     "Snapshot",
     "State",
     "Status",
-    "rfc3339",
     "parse_time",
+    "rfc3339",
     "to_json",
 ]
 
@@ -101,7 +101,7 @@ class Claim:
     `field` is a member of a beta's JSON (`status`, `superseded_by`, `endpoints`), `current` (this beta
     is the current one of its feature), `listed` (a release of the official SDK holds the name: `version`
     and `at` say which and when), or `platforms.<platform>.<member>` with member `state`, `names` or
-    `accepted`. `value` is JSON in the shape of that member; null from the operator withdraws his word.
+    `accepted`. `value` is JSON in the shape of that member; null says nothing.
     `at` is the day or moment for which the statement speaks, not when we read it.
     `until` ends the claim by itself.
     """
@@ -186,7 +186,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exception_:
+class Exception_:  # noqa: N801 - `Exception` is taken, and the contract says `exceptions`
     """Where a beta differs from its general facts: None means any."""
 
     platform: str | None = None

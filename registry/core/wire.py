@@ -134,7 +134,7 @@ def _parsed(parse: Callable[[str], Any], name: str) -> _Reader:
         try:
             return parse(data)
         except (ValueError, OverflowError):
-            raise _Rubbish(f"{where} is {ascii(data[:40])}, which is not {name}") from None
+            raise _Rubbish(f"{where} is {data[:40]!a}, which is not {name}") from None
 
     return read
 

@@ -155,7 +155,9 @@ def _document(
     max_bytes: int,
 ) -> Document:
     if len(body) > max_bytes:
-        raise SourceError(f"{location} is larger than {max_bytes:,} bytes; this is not the document.")
+        raise SourceError(
+            f"{location} is larger than {max_bytes:,} bytes; this is not the document."
+        )
     digest = hashlib.sha256(body).hexdigest()
     memo = {"location": location, "digest": digest, **kept}
     same = known.get("digest") == digest

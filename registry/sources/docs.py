@@ -616,7 +616,9 @@ class DocsSource:
             files = (file for file in path.rglob("*.md") if file.is_file())
             places = {file.relative_to(path).as_posix(): str(file) for file in files}
             if not places:
-                raise SourceError(f"{_shown(self.location)} holds no .md files; name the docs' directory.")
+                raise SourceError(
+                    f"{_shown(self.location)} holds no .md files; name the docs' directory."
+                )
             return {}, dict(sorted(places.items())[:MAX_PAGES]), Cost()
         if self.location.endswith((".md", ".mdx")):
             return {}, {self.location: self.location}, Cost()
@@ -774,7 +776,9 @@ def _note(run: _Run, key: str, answer: _Answer, now: datetime) -> None:
             since = old.get("since") if said == old.get("page") else None
     except (_Unreadable, SourceError, ValueError, RecursionError) as error:
         run.broken += 1
-        run.keep(key, f"{_shown(answer.location)} is not understood: {str(error).rstrip('.')}.", now)
+        run.keep(
+            key, f"{_shown(answer.location)} is not understood: {str(error).rstrip('.')}.", now
+        )
         return
     run.read += 1
     if said:

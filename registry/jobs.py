@@ -1,0 +1,131 @@
+"""The shell: each job gathers its inputs, lets a pure function decide, and applies the result.
+
+Every job is safe to run twice and at the same time as itself: the database orders the writers. No
+transaction is open while a source is read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import httpx2
+
+from registry import auth, catalog
+from registry.core.errors import Invalid, RegistryError, Unavailable
+from registry.core.facts import Cost, Snapshot
+from registry.db import Database
+from registry.sources import Progress, Source, SourceError, collect, quiet
+
+__all__ = ["Clock", "Live", "Synced", "advance", "is_due", "sync"]
+
+Clock = Callable[[], datetime]
+"""Returns the time. Only the composition root passes one that looks at the wall."""
+
+RETRY_AFTER_FAILURE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synced:
+    """What one run of a source did; `error` is one sentence when it failed."""
+
+    source: str
+    events: int = 0
+    unchanged: bool = False
+    detail: str = ""
+    cost: Cost = Cost()
+    seconds: float = 0.0
+    error: str | None = None
+
+
+def sync(
+    database: Database,
+    source: Source,
+    http: httpx2.Client,
+    clock: Clock,
+    progress: Progress = quiet,
+) -> Synced:
+    """Read one source and apply what it found. A source that fails changes nothing but its log."""
+    started = clock()
+    with database.read() as session:
+        memo = catalog.source_memo(session, source.name)
+    try:
+        finding = collect(source, http, memo, started, progress)
+        with database.write() as session:
+            events = catalog.apply(session, finding, started, clock())
+    except (SourceError, Invalid) as error:
+        with database.write() as session:
+            catalog.record_failure(session, source.name, started, clock(), str(error))
+        return Synced(source=source.name, error=str(error), seconds=_seconds(started, clock()))
+    return Synced(
+        source=source.name,
+        events=len(events),
+        unchanged=finding.unchanged,
+        detail=finding.detail,
+        cost=finding.cost,
+        seconds=_seconds(started, clock()),
+    )
+
+
+def _seconds(started: datetime, ended: datetime) -> float:
+    return (ended - started).total_seconds()
+
+
+def is_due(database: Database, source: str, every: timedelta, now: datetime) -> bool:
+    """Say whether a source was not read for its interval; one that failed is tried again sooner."""
+    with database.read() as session:
+        status = catalog.sources(session, [source], runs=1)[0]
+    if not status.runs:
+        return True
+    wait = min(every, RETRY_AFTER_FAILURE) if status.error else every
+    return now - status.runs[0].ended_at >= wait
+
+
+def advance(database: Database, clock: Clock) -> int:
+    """Apply what follows from time alone; returns the number of events."""
+    with database.write() as session:
+        return len(catalog.advance(session, clock()))
+
+
+class Live:
+    """What every request reads: the newest snapshot and the living tokens, held in memory.
+
+    `refresh` asks the database for two numbers and loads only what moved. When the database is away
+    the last snapshot stays, and `problem` says so. One thread refreshes; any number may read.
+    """
+
+    def __init__(self, database: Database, admin_token: str | None = None) -> None:
+        self._database = database
+        self._seen: tuple[int, int] | None = None
+        self._admin = {auth.digest(admin_token): "admin"} if admin_token else {}
+        self._lock = threading.Lock()
+        self.snapshot: Snapshot | None = None
+        self.tokens: Mapping[str, str] = dict(self._admin)
+        self.problem: str | None = "The first snapshot is not loaded yet."
+
+    def refresh(self) -> bool:
+        """Load what moved since last time; returns whether anything did. Never raises."""
+        with self._lock:
+            try:
+                return self._load()
+            except RegistryError as error:
+                self.problem = error.detail
+                return False
+
+    def _load(self) -> bool:
+        with self._database.read() as session:
+            now = catalog.revision(session)
+            if now != self._seen:
+                snapshot = catalog.snapshot(session)
+                tokens = {**auth.index(session), **self._admin}
+                self.snapshot, self.tokens = snapshot, tokens
+        moved, self._seen, self.problem = now != self._seen, now, None
+        return moved
+
+    def current(self) -> Snapshot:
+        """Return the snapshot. Raises `Unavailable` before the first one could be loaded."""
+        if self.snapshot is None:
+            raise Unavailable(self.problem or "Starting.", slug="database-unavailable")
+        return self.snapshot
