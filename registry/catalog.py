@@ -49,8 +49,8 @@ from registry.models import (
 )
 
 __all__ = [
-    "Evidence",
     "EventFilter",
+    "Evidence",
     "Run",
     "SourceStatus",
     "add",
@@ -511,7 +511,7 @@ def _operator_claims(
             at=now,
             until=until,
             quote=reason or None,
-        )  # fmt: skip
+        )
         for field, value in _flat(patch)
         if value is not None
     ]

@@ -202,6 +202,8 @@ def _translated(url: URL) -> Iterator[None]:
         raise Conflict(
             f"The database refused this as contradictory: {_first_line(error)}"
         ) from error
+    except sa.exc.DataError as error:
+        raise Invalid(f"The database cannot hold this: {_first_line(error)}") from error
     except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.InterfaceError) as error:
         raise Unavailable(_explain(url, error), slug="database-unavailable") from error
     except sa.exc.DBAPIError as error:
@@ -215,7 +217,7 @@ def _explain(url: URL, error: sa.exc.DBAPIError) -> str:
         return f"The database {place} is out of date; run `beta-registry db upgrade`."
     if "locked" in lowered or "busy" in lowered:
         return f"The database {place} is locked by another program; try again in a moment."
-    if "disk" in lowered and "full" in lowered or "no space left" in lowered:
+    if ("disk" in lowered and "full" in lowered) or "no space left" in lowered:
         return f"The disk that holds {place} is full; make room and try again."
     if "unable to open" in lowered or "readonly" in lowered or "read-only" in lowered:
         return f"The database {place} cannot be opened for writing; check the path and its rights."

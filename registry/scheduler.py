@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 import httpx2
 import sqlalchemy as sa
 from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from registry import jobs
@@ -87,8 +88,8 @@ class Lease:
     def _ensure_row(self, session: Session, now: datetime) -> None:
         if session.get(LeaseRow, self._name) is None:
             values = {"name": self._name, "holder": "", "generation": 0, "expires_at": now}
-            dialect = sa.dialects.sqlite if self._database.is_sqlite else sa.dialects.postgresql
-            session.execute(dialect.insert(LeaseRow).values(values).on_conflict_do_nothing())
+            insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+            session.execute(insert(LeaseRow).values(values).on_conflict_do_nothing())
 
 
 class Scheduler:

@@ -51,6 +51,7 @@ class CatalogSource:
         self, http: httpx2.Client, memo: Mapping[str, Json], now: datetime, progress: Progress
     ) -> Finding:
         """Read the catalog unless it is as `memo` remembers it. Raises `SourceError`."""
+        del now  # Its claims carry their own days.
         document = fetch(http, self.location, memo) if self.location else _bundled(memo)
         if document.body is None:
             return Finding(
@@ -65,6 +66,7 @@ class CatalogSource:
             as_of, claims = parse_catalog(document.body)
         except Invalid as error:
             raise SourceError(f"{_place(document.location)}: {error.detail}") from error
+        progress(1, 1)
         return _finding(document, as_of, claims)
 
 

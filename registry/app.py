@@ -1,0 +1,233 @@
+"""The composition root: settings in, everything wired once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from registry import __version__, config
+from registry.config import Settings
+from registry.core.errors import Unavailable
+from registry.db import Database, is_current, upgrade
+from registry.jobs import Live
+from registry.scheduler import Scheduler
+from registry.sources import Source
+from registry.sources.catalog import CatalogSource
+from registry.sources.docs import DocsSource
+from registry.sources.litellm import LiteLLMSource
+from registry.sources.release_notes import ReleaseNotesSource
+from registry.sources.sdk import SdkSource
+from registry.web import MAX_BODY, Context, api, errors, schemas
+from registry.web.header import HeaderEndpoint
+
+__all__ = ["create_app", "from_environment", "http_client", "make_sources", "prepare"]
+
+POLL_SECONDS = 0.25
+"""How often a process asks whether the snapshot moved; a change is visible within a second."""
+
+
+def prepare(settings: Settings) -> None:
+    """Bring an embedded database up to date; refuse a PostgreSQL schema that is not.
+
+    Replicas must not race to migrate a shared database, so there an operator does it. Called once, by
+    the parent process. Raises `Unavailable`.
+    """
+    database = Database(settings.database_url)
+    try:
+        if database.is_sqlite:
+            upgrade(settings.database_url)
+        elif not is_current(database):
+            raise Unavailable(
+                "The database schema is out of date; run `beta-registry db upgrade`.",
+                slug="database-unavailable",
+            )
+    finally:
+        database.close()
+
+
+def http_client() -> httpx2.Client:
+    """Make the HTTP client of the sources; proxies and certificates come from the environment."""
+    return httpx2.Client(
+        timeout=httpx2.Timeout(30, connect=10),
+        headers={"User-Agent": f"beta-registry/{__version__}"},
+    )
+
+
+def make_sources(settings: Settings) -> list[Source]:
+    """Make the sources that are switched on. Offline, only a catalog that is a file is read."""
+    index = settings.sdk_index_url or config.pip_index_url()
+    made: dict[str, Source] = {
+        "catalog": CatalogSource(None if settings.offline else settings.catalog_location),
+        "sdk": SdkSource(**_given(index_url=index)),
+        "litellm": LiteLLMSource(**_given(location=settings.litellm_location, index_url=index)),
+        "release-notes": ReleaseNotesSource(**_given(location=settings.release_notes_location)),
+        "docs": DocsSource(**_given(location=settings.docs_location)),
+    }
+    wanted = ["catalog"] if settings.offline else settings.sources
+    return [made[name] for name in wanted]
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """Wire the whole service. Raises `RegistryError` when it cannot start."""
+    _configure_logging(settings.log_format)
+    database = Database(settings.database_url)
+    admin = settings.admin_token.get_secret_value() if settings.admin_token else None
+    live = Live(database, admin)
+    context = Context(
+        database=database,
+        live=live,
+        clock=config.now,
+        public_read=settings.public_read,
+        source_names=tuple(settings.sources),
+        offline=settings.offline,
+        probing=_probing(settings),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        stop = threading.Event()
+        live.refresh()
+        poll = threading.Thread(target=_poll, args=(live, stop), name="refresh", daemon=True)
+        poll.start()
+        scheduler = _scheduler(settings, database) if settings.scheduler else None
+        try:
+            yield
+        finally:
+            stop.set()
+            poll.join()
+            if scheduler is not None:
+                scheduler.stop()
+            database.close()
+
+    app = FastAPI(
+        title="beta-registry",
+        version=__version__,
+        summary="Every Anthropic API beta, its life, and header strings that are valid now.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    errors.install(app)
+    api.install(app, context)
+    _document(app)
+    return HeaderEndpoint(_Guard(app, context), context)
+
+
+def from_environment() -> ASGIApp:
+    """Make the application of one worker process; settings come from the environment."""
+    return create_app(config.load())
+
+
+def _probing(settings: Settings) -> str:
+    if settings.targets:
+        return "off: targets are configured, but this version does not probe yet"
+    return "off: no target is configured"
+
+
+def _scheduler(settings: Settings, database: Database) -> Scheduler:
+    sources = make_sources(settings)
+    every = {source.name: settings.every(source.name) for source in sources}
+    scheduler = Scheduler(database, sources, every, http_client(), config.now)
+    scheduler.start()
+    return scheduler
+
+
+def _poll(live: Live, stop: threading.Event) -> None:
+    while not stop.wait(POLL_SECONDS):
+        live.refresh()
+
+
+def _document(app: FastAPI) -> None:
+    """Add what FastAPI cannot know to the OpenAPI document: the hot path and the problem shape."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = made()
+            parts = document["components"]["schemas"]
+            for model in (schemas.Problem, schemas.HeaderAnswer):
+                parts[model.__name__] = model.model_json_schema()
+            document["paths"]["/v1/header"] = {"get": schemas.header_operation()}
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+class _Guard:
+    """Around the framework: bounded bodies, and one line of metrics a request."""
+
+    def __init__(self, app: ASGIApp, context: Context) -> None:
+        self._app, self._metrics = app, context.metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status, read = time.perf_counter(), 500, 0
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        async def bounded() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > MAX_BODY:
+                raise _TooLarge
+            return message
+
+        try:
+            await self._app(scope, bounded, watch)
+        except _TooLarge:
+            detail = f"The body is larger than {MAX_BODY:,} bytes; send less."
+            await errors.problem(413, "too-large", detail)(scope, receive, watch)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            self._metrics.requests.labels(route, str(status)).inc()
+            self._metrics.seconds.labels(route).observe(time.perf_counter() - started)
+
+
+class _TooLarge(BaseException):
+    """Leaves the framework untouched: it would turn an `Exception` into a 400 or a 500."""
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def _configure_logging(log_format: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler.setFormatter(_JsonFormatter() if log_format == "json" else plain)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for noisy in ("apscheduler", "httpx2", "httpcore2", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

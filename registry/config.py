@@ -1,0 +1,219 @@
+"""Settings: from the environment, `.env`, or a TOML file, in that order of weight.
+
+Read by `app.py` and `cli.py` only, and once. A wrong setting stops the start with one sentence that
+names the file or variable, the key and the reason; a misspelt one does too, instead of being ignored.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from registry.core.errors import Invalid
+from registry.core.names import Platform
+
+__all__ = ["SOURCE_NAMES", "Settings", "Target", "load", "now", "pip_index_url"]
+
+DEFAULT_FILE = "beta-registry.toml"
+PREFIX = "BETA_REGISTRY_"
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _duration(value: object) -> object:
+    """Read `30s`, `2m`, `1h`, `1d` or a number of seconds."""
+    if isinstance(value, str):
+        found = re.fullmatch(r"([0-9]{1,9})\s*([smhd]?)", value.strip())
+        if not found:
+            raise ValueError("write a time as 30s, 2m, 1h or 1d")
+        return timedelta(seconds=int(found[1]) * _UNITS[found[2] or "s"])
+    return timedelta(seconds=value) if isinstance(value, int) else value
+
+
+def _list(value: object) -> object:
+    """Read a comma list where the environment can give only text."""
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
+SourceName = Literal["catalog", "sdk", "litellm", "release-notes", "docs"]
+SOURCE_NAMES: tuple[SourceName, ...] = get_args(SourceName)
+
+
+class Target(BaseModel):
+    """A named probe set-up: one `[[targets]]` table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    platform: Platform
+    api: Literal["invoke", "mantle"] | None = None
+    model: str = "claude-haiku-4-5"
+    endpoint: Literal["auto", "count_tokens", "models", "messages", "list"] = "auto"
+    base_url: str | None = None
+    region: str | None = None
+    project_id: str | None = None
+    resource: str | None = None
+    profile: str | None = None
+    workspace_id: str | None = None
+    ca_file: str | None = None
+    headers: dict[str, str] = {}
+    api_key_env: str | None = None
+    allow_paid: bool = False
+    every: Duration = timedelta(hours=1)
+    confirm_every: Duration = timedelta(minutes=2)
+    refusals_to_confirm: int = Field(3, ge=1)
+    acceptances_to_recover: int = Field(2, ge=1)
+    max_header_betas: int = Field(100, ge=2)
+    max_requests: int = Field(60, ge=3)
+    timeout: Duration = timedelta(seconds=30)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    database_url: str = "sqlite:///beta-registry.db"
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    workers: int = Field(1, ge=1, le=64)
+    public_read: bool = True
+    admin_token: SecretStr | None = Field(None, min_length=16)
+    secret_key: SecretStr | None = Field(None, min_length=16)
+    scheduler: bool = True
+    offline: bool = False
+    log_format: Literal["console", "json"] = "console"
+    sources: Annotated[list[SourceName], NoDecode, BeforeValidator(_list)] = list(SOURCE_NAMES)
+    targets: list[Target] = []
+    subscriptions: list[dict[str, Any]] = []
+
+    catalog_location: str | None = None
+    sdk_index_url: str | None = None
+    litellm_location: str | None = None
+    release_notes_location: str | None = None
+    docs_location: str | None = None
+
+    catalog_every: Duration = timedelta(days=1)
+    sdk_every: Duration = timedelta(hours=1)
+    litellm_every: Duration = timedelta(days=1)
+    release_notes_every: Duration = timedelta(hours=1)
+    docs_every: Duration = timedelta(days=1)
+
+    def every(self, source: str) -> timedelta:
+        """Return how often a source is read."""
+        interval: timedelta = getattr(self, f"{source.replace('-', '_')}_every")
+        return interval
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the command line outweigh the environment, and both the file."""
+        file = getattr(init_settings, "init_kwargs", {}).pop("toml", {})
+        return (
+            init_settings,
+            env_settings,
+            dotenv_settings,
+            InitSettingsSource(settings_cls, init_kwargs=file),
+        )
+
+
+def now() -> datetime:
+    """Return the time; the only place that looks at the clock of the machine."""
+    return datetime.now(UTC)
+
+
+def load(file: str | None = None, **given: Any) -> Settings:
+    """Read the settings. `given` outweighs everything. Raises `Invalid`, naming key and reason."""
+    named = file or os.environ.get(f"{PREFIX}CONFIG")
+    path = Path(named or DEFAULT_FILE)
+    table = _read_toml(path) if named or path.is_file() else {}
+    unknown = sorted(set(table) - set(Settings.model_fields))
+    if unknown:
+        raise Invalid(
+            f"{path}: {unknown[0]!r} is not a setting; see the README's list of settings."
+        )
+    kept = {key: value for key, value in given.items() if value is not None}
+    try:
+        return Settings(**kept, toml=table)  # type: ignore[call-arg]  # taken out again below
+    except ValidationError as error:
+        raise Invalid(_explain(error, path if table else None)) from None
+    except ValueError as error:
+        cause = error.__cause__ or error
+        raise Invalid(f"A setting in the environment cannot be read: {error} ({cause}).") from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise Invalid(f"Cannot read the settings file {path}: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Invalid(f"{path} is not TOML: {error}.") from None
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = [str(part) for part in first["loc"]]
+    key = where[0]
+    for part in where[1:]:
+        key += f"[{part}]" if part.isdigit() else f".{part}"
+    variable = f"{PREFIX}{where[0].upper()}"
+    in_file = path is not None and variable not in os.environ
+    place = str(path) if in_file else f"the environment ({variable})"
+    return f"Setting {key!r} from {place} is wrong: {first['msg'].removeprefix('Value error, ')}."
+
+
+def pip_index_url(environ: Mapping[str, str] | None = None) -> str | None:
+    """Return the package index that pip is set to use here, or None for its default.
+
+    The environment outweighs the files; of the files, the virtual environment's outweighs the user's,
+    and that the machine's (pip's documented order).
+    """
+    env = os.environ if environ is None else environ
+    if env.get("PIP_INDEX_URL"):
+        return env["PIP_INDEX_URL"]
+    home = Path(env.get("HOME") or Path.home())
+    candidates = [
+        env.get("PIP_CONFIG_FILE"),
+        Path(env["VIRTUAL_ENV"]) / "pip.conf" if env.get("VIRTUAL_ENV") else None,
+        Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "pip" / "pip.conf",
+        home / ".pip" / "pip.conf",
+        Path("/etc/pip.conf"),
+    ]
+    for candidate in filter(None, candidates):
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(str(candidate), encoding="utf-8")
+        except (configparser.Error, UnicodeDecodeError):
+            continue  # pip itself complains about such a file; here it just says nothing
+        for section in ("install", "global"):
+            if parser.has_option(section, "index-url"):
+                return parser.get(section, "index-url").strip()
+    return None

@@ -1,0 +1,482 @@
+"""The HTTP API under `/v1`, but for `/v1/header` (see `header.py`).
+
+A read of betas, features, header, check or snapshot is answered from the snapshot in memory, so that it
+goes on while the database is away. Events, evidence, sources and exports read the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date as Date  # noqa: N812 - `date` is a word of the routes below
+from datetime import datetime
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
+from fastapi.responses import HTMLResponse
+from prometheus_client import generate_latest
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from registry import auth, catalog
+from registry.core import resolution
+from registry.core.errors import Forbidden, Invalid, NotFound
+from registry.core.facts import (
+    EVENT_TYPES,
+    STATES,
+    STATUSES,
+    Beta,
+    Event,
+    Json,
+    Snapshot,
+    parse_time,
+    rfc3339,
+    to_json,
+)
+from registry.core.names import PLATFORMS
+from registry.core.wire import beta_to_json, snapshot_to_json
+from registry.db import is_current
+from registry.jobs import export_catalog as export_all
+from registry.web import Context, schemas
+from registry.web.answers import answer, page, read_cursor, write_cursor
+
+__all__ = ["install"]
+
+Limit = Annotated[int, Query(ge=1, le=500, description="Items a page.")]
+Cursor = Annotated[str | None, Query(max_length=2000, description="`next` of the page before.")]
+Words = Annotated[list[str] | None, Query(description="Repeatable, or a comma list.")]
+Name = Annotated[str, Path(max_length=200, examples=["mcp-client-2025-11-20"])]
+
+
+def install(app: FastAPI, context: Context) -> None:
+    """Add all routes to the application."""
+    app.include_router(_reads(context))
+    app.include_router(_operator(context))
+    app.include_router(_health(context))
+
+
+# --- Access ---------------------------------------------------------------------------------------
+
+
+def needs(
+    context: Context, scope: auth.Scope, *, public: bool = False, in_url: bool = False
+) -> Callable[[Request], None]:
+    """Make the dependency that lets only tokens with `scope` pass; everybody where reads are public.
+
+    `in_url` also takes `?token=`, for programs that cannot send headers (feeds, exports).
+    """
+
+    def check(request: Request) -> None:
+        header = request.headers.get("authorization")
+        secret = bearer(header) if header else None
+        if secret is None and in_url:
+            secret = request.query_params.get("token")
+        if secret is None and header is None and public and context.public_read:
+            return
+        held = context.live.tokens.get(auth.digest(secret)) if secret else None
+        if held is None:
+            raise Forbidden(
+                "A valid token is needed: send `Authorization: Bearer TOKEN`; an operator makes one "
+                "with `beta-registry token create`.",
+                slug="unauthenticated",
+            )
+        wanted = "feed" if in_url else scope
+        if not auth.allows(cast(auth.Scope, held), cast(auth.Scope, wanted)):
+            raise Forbidden(f"This token has scope {held}; {wanted} is needed.")
+
+    return check
+
+
+def bearer(header: str) -> str | None:
+    """Return the secret of an `Authorization` header, or None if it is of another scheme."""
+    scheme, _, secret = header.partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
+
+
+def _words(values: list[str] | None, allowed: tuple[str, ...] | None, what: str) -> tuple[str, ...]:
+    """Split comma lists, and refuse a word that is none of the allowed ones."""
+    words = tuple(word for value in values or () for word in value.split(",") if word)
+    for word in words:
+        if allowed is not None and word not in allowed:
+            raise Invalid(f"{word[:60]!r} is not a {what}; use {', '.join(allowed)}.")
+    return words
+
+
+# --- Reads ----------------------------------------------------------------------------------------
+
+
+def _reads(context: Context) -> APIRouter:
+    router = APIRouter(
+        prefix="/v1",
+        dependencies=[Depends(needs(context, "read", public=True))],
+        responses=schemas.ERRORS,
+    )
+    live = context.live
+
+    @router.get("/betas", responses=schemas.shape(schemas.BetaPage), tags=["betas"])
+    def list_betas(
+        request: Request,
+        status: Words = None,
+        feature: Words = None,
+        topic: Words = None,
+        platform: Words = None,
+        state: Words = None,
+        released_after: Date | None = None,
+        released_before: Date | None = None,
+        changed_since: str | None = None,
+        q: Annotated[
+            str, Query(max_length=200, description="Text in name, topic or summary.")
+        ] = "",
+        sort: Annotated[str, Query(pattern=_SORT, description="`-` in front reverses.")] = "name",
+        cursor: Cursor = None,
+        limit: Limit = 100,
+    ) -> Response:
+        """List betas."""
+        snapshot = live.current()
+        tests = [
+            _one_of("status", _words(status, STATUSES, "status")),
+            _one_of("feature", _words(feature, None, "feature")),
+            _one_of("topic", _words(topic, None, "topic")),
+            _on_platform(_words(platform, PLATFORMS, "platform"), _words(state, STATES, "state")),
+            _released(released_after, released_before),
+            _changed(moment(changed_since) if changed_since else None),
+            _mentions(q),
+        ]
+        found = [beta for beta in snapshot.betas.values() if all(test(beta) for test in tests)]
+        order = _order(sort.removeprefix("-"))
+        body = page(found, order, cursor, limit, beta_to_json, descending=sort.startswith("-"))
+        return answer(request, snapshot, body)
+
+    @router.get("/betas/{name}", responses=schemas.shape(schemas.Beta), tags=["betas"])
+    def show_beta(request: Request, name: Name) -> Response:
+        """Show one beta."""
+        snapshot = live.current()
+        return answer(request, snapshot, beta_to_json(_known(snapshot, name)))
+
+    @router.get(
+        "/betas/{name}/evidence", responses=schemas.shape(schemas.EvidencePage), tags=["betas"]
+    )
+    def list_evidence(
+        request: Request, name: Name, cursor: Cursor = None, limit: Limit = 100
+    ) -> Response:
+        """List what is claimed about a beta, newest first; `decides` marks what counts."""
+        snapshot = live.current()
+        _known(snapshot, name)
+        with context.database.read() as session:
+            made = catalog.evidence(session, name, context.clock())
+        start = read_cursor(cursor, int) if cursor else 0
+        shown = made[start : start + limit] if start >= 0 else []
+        more = write_cursor(start + limit) if len(made) > start + limit else None
+        return answer(
+            request, snapshot, {"items": [_evidence(item) for item in shown], "next": more}
+        )
+
+    @router.get("/features", responses=schemas.shape(schemas.FeaturePage), tags=["betas"])
+    def list_features(request: Request, cursor: Cursor = None, limit: Limit = 100) -> Response:
+        """List features with their current beta."""
+        snapshot = live.current()
+        found = resolution.features(snapshot)
+        body = page(found, lambda item: (item["feature"], ""), cursor, limit, lambda item: item)
+        return answer(request, snapshot, body)
+
+    @router.get("/features/{feature}", responses=schemas.shape(schemas.Feature), tags=["betas"])
+    def show_feature(
+        request: Request, feature: Annotated[str, Path(max_length=200, examples=["mcp-client"])]
+    ) -> Response:
+        """Show one feature."""
+        snapshot = live.current()
+        return answer(request, snapshot, resolution.feature(snapshot, feature))
+
+    @router.post("/check", responses=schemas.shape(schemas.Checked), tags=["header"])
+    def check(request: Request, asked: schemas.Check) -> Response:
+        """Judge a header value. Nothing is stored or logged."""
+        snapshot = live.current()
+        body = resolution.check(
+            snapshot,
+            value=asked.value,
+            betas=asked.betas,
+            platform=asked.platform,
+            api=asked.api,
+            model=asked.model,
+            endpoint=asked.endpoint,
+            target=asked.target,
+            today=context.clock().date(),
+        )
+        return answer(request, snapshot, body)
+
+    @router.get("/snapshot", responses=schemas.shape(schemas.Snapshot), tags=["clients"])
+    def show_snapshot(request: Request) -> Response:
+        """Everything that resolution needs, for clients that resolve by themselves."""
+        snapshot = live.current()
+        return answer(request, snapshot, snapshot_to_json(snapshot))
+
+    @router.get("/changelog", responses=schemas.shape(schemas.EventPage), tags=["changelog"])
+    def list_events(
+        request: Request,
+        since: Annotated[
+            str | None, Query(max_length=64, description="An id (exclusive) or a date.")
+        ] = None,
+        order: Annotated[str, Query(pattern="^(asc|desc)$")] = "desc",
+        type: Words = None,
+        beta: Words = None,
+        feature: Words = None,
+        platform: Words = None,
+        cursor: Cursor = None,
+        limit: Limit = 100,
+    ) -> Response:
+        """List events. Ids grow in the order in which changes became visible."""
+        after, begin = since_of(since)
+        ascending = order == "asc"
+        place = read_cursor(cursor, int) if cursor else None
+        wanted = catalog.EventFilter(
+            after=max(after or 0, place or 0) if ascending else after,
+            before=None if ascending else place,
+            from_=begin,
+            types=_words(type, EVENT_TYPES, "type of event"),
+            betas=_words(beta, None, "beta"),
+            features=_words(feature, None, "feature"),
+            platforms=_words(platform, PLATFORMS, "platform"),
+            ascending=ascending,
+        )
+        with context.database.read() as session:
+            found = catalog.events(session, wanted, limit + 1)
+        more = write_cursor(found[limit - 1].id) if len(found) > limit else None
+        body = {"items": [event_json(event) for event in found[:limit]], "next": more}
+        return answer(request, live.snapshot, body)
+
+    return router
+
+
+_SORTS: dict[str, Callable[[Beta], str]] = {
+    "name": lambda beta: "",
+    "release_date": lambda beta: str(beta.release_date or ""),
+    "feature": lambda beta: beta.feature,
+    "status": lambda beta: beta.status,
+    "status_since": lambda beta: str(beta.status_since or ""),
+    "changed_at": lambda beta: rfc3339(beta.changed_at) if beta.changed_at else "",
+    "added_at": lambda beta: rfc3339(beta.added_at) if beta.added_at else "",
+    "sunset_on": lambda beta: str(beta.sunset_on or ""),
+}
+_SORT = f"^-?({'|'.join(_SORTS)})$"
+
+
+def _order(sort: str) -> Callable[[Beta], tuple[str, str]]:
+    return lambda beta: (_SORTS[sort](beta), beta.name)
+
+
+def _one_of(member: str, words: tuple[str, ...]) -> Callable[[Beta], bool]:
+    return lambda beta: not words or getattr(beta, member) in words
+
+
+def _on_platform(platforms: tuple[str, ...], states: tuple[str, ...]) -> Callable[[Beta], bool]:
+    if not platforms and not states:
+        return lambda beta: True
+    wanted = states or ("supported",)
+    return lambda beta: any(
+        known.state in wanted
+        for platform, known in beta.platforms.items()
+        if not platforms or platform in platforms
+    )
+
+
+def _released(after: Date | None, before: Date | None) -> Callable[[Beta], bool]:
+    if after is None and before is None:
+        return lambda beta: True
+    first, last = after or Date.min, before or Date.max
+    return lambda beta: beta.release_date is not None and first <= beta.release_date <= last
+
+
+def _changed(since: datetime | None) -> Callable[[Beta], bool]:
+    return lambda beta: since is None or (beta.changed_at is not None and beta.changed_at >= since)
+
+
+def _mentions(q: str) -> Callable[[Beta], bool]:
+    wanted = q.lower()
+    return lambda beta: wanted in f"{beta.name}\n{beta.topic}\n{beta.summary}".lower()
+
+
+def _known(snapshot: Snapshot, name: str) -> Beta:
+    beta = snapshot.betas.get(name)
+    if beta is not None:
+        return beta
+    near = resolution.did_you_mean(name, snapshot.betas)
+    hint = f" Did you mean {', '.join(near)}?" if near else ""
+    raise NotFound(f"{name} is not in the registry.{hint}")
+
+
+def _evidence(item: catalog.Evidence) -> Json:
+    claim = to_json(item.claim)
+    del claim["beta"], claim["until"]
+    return {
+        "id": item.id,
+        **claim,
+        "until": to_json(item.claim.until),
+        "observed_at": rfc3339(item.observed_at),
+        "withdrawn_at": to_json(item.withdrawn_at),
+        "decides": item.decides,
+    }
+
+
+def event_json(event: Event) -> Json:
+    """Print an event in the shape of the contract."""
+    return to_json(event)
+
+
+def moment(text: str) -> datetime:
+    """Read a time or date given by a caller. Raises `Invalid`."""
+    try:
+        return parse_time(text)
+    except (ValueError, OverflowError):
+        raise Invalid(
+            f"{text[:60]!r} is no time; write 2026-11-23 or 2026-11-23T12:00:00Z."
+        ) from None
+
+
+def since_of(text: str | None) -> tuple[int | None, datetime | None]:
+    """Read `since`: digits are an event's id, anything else must be a date or time."""
+    if text is None or text == "":
+        return None, None
+    if text.isascii() and text.isdigit():
+        return min(int(text), 2**62), None
+    return None, moment(text)
+
+
+# --- The operator ---------------------------------------------------------------------------------
+
+
+def _operator(context: Context) -> APIRouter:
+    router = APIRouter(prefix="/v1", responses=schemas.ERRORS)
+
+    def session() -> Iterator[Session]:
+        with context.database.write() as opened:
+            yield opened
+
+    # With the default scope the commit would come after the answer (FastAPI 0.165, tried).
+    Writing = Annotated[Session, Depends(session, scope="function")]  # noqa: N806 - a type
+    write = [Depends(needs(context, "write"))]
+
+    @router.post("/betas", status_code=201, dependencies=write, tags=["betas"],
+                 responses={201: {"model": schemas.Beta}})  # fmt: skip
+    def add_beta(request: Request, body: schemas.NewBeta, opened: Writing) -> Response:
+        """Add a beta that no source knows."""
+        facts = body.model_dump(exclude={"name", "reason"}, exclude_unset=True)
+        beta = catalog.add(opened, body.name, facts, body.reason, context.clock())
+        location = {"Location": f"/v1/betas/{beta.name}"}
+        return answer(request, None, beta_to_json(beta), status=201, headers=location)
+
+    @router.patch("/betas/{name}", dependencies=write, tags=["betas"],
+                  responses=schemas.shape(schemas.Beta))  # fmt: skip
+    def amend_beta(
+        request: Request, name: Name, body: schemas.Amendment, opened: Writing
+    ) -> Response:
+        """Declare facts by the operator's word (a JSON merge patch); null withdraws one."""
+        patch = body.model_dump(exclude={"reason", "until"}, exclude_unset=True)
+        if not patch:
+            raise Invalid("Name at least one fact to declare, such as `status`.")
+        until = moment(body.until) if body.until else None
+        if until is not None and until <= context.clock():
+            raise Invalid("`until` must be in the future.")
+        beta = catalog.amend(opened, name, patch, body.reason, until, context.clock())
+        return answer(request, None, beta_to_json(beta))
+
+    @router.get("/sources", dependencies=[Depends(needs(context, "read"))], tags=["operations"],
+                responses=schemas.shape(schemas.SourceList))  # fmt: skip
+    def list_sources(request: Request) -> Response:
+        """List the sources with their last runs and what these cost."""
+        with context.database.read() as opened:
+            found = catalog.sources(opened, context.source_names)
+        items = [_source(item, context.offline) for item in found]
+        return answer(request, context.live.snapshot, {"items": items, "next": None})
+
+    exports = Depends(needs(context, "read", public=True, in_url=True))
+
+    @router.get("/export/catalog.json", dependencies=[exports], tags=["exports"])
+    def export_catalog(request: Request) -> Response:
+        """Every claim that counts; `beta-registry import` reads it without loss."""
+        body = export_all(context.database).encode()
+        return answer(request, context.live.snapshot, body)
+
+    return router
+
+
+def _source(item: catalog.SourceStatus, offline: bool) -> Json:
+    if offline and item.name != "catalog":
+        state = "disabled"
+    elif item.error:
+        state = "failed"
+    else:
+        state = "ok" if item.succeeded_at else "never"
+    return {"state": state, **to_json(item)}
+
+
+# --- Health ---------------------------------------------------------------------------------------
+
+
+def _health(context: Context) -> APIRouter:
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/livez")
+    def livez() -> dict[str, str]:
+        """Say that the process answers."""
+        return {"status": "ok"}
+
+    @router.get("/readyz", responses={503: {"description": "Not ready; `detail` says why."}})
+    def readyz(request: Request) -> Response:
+        """Say whether requests can be answered from facts, and whether probing is on."""
+        problem = _not_ready(context)
+        snapshot = context.live.snapshot
+        body: dict[str, Any] = {
+            "status": "ready" if problem is None else "not ready",
+            "detail": problem,
+            "probing": context.probing,
+            "betas": len(snapshot.betas) if snapshot else 0,
+            "revision": snapshot.revision if snapshot else None,
+        }
+        return answer(request, snapshot, body, status=200 if problem is None else 503)
+
+    @router.get("/metrics", include_in_schema=False)
+    def metrics() -> Response:
+        snapshot = context.live.snapshot
+        if snapshot is not None:
+            counts = dict.fromkeys(STATUSES, 0)
+            for beta in snapshot.betas.values():
+                counts[beta.status] += 1
+            for status, count in counts.items():
+                context.metrics.betas.labels(status).set(count)
+            context.metrics.revision.set(snapshot.revision)
+        return Response(
+            generate_latest(context.metrics.registry), media_type="text/plain; version=0.0.4"
+        )
+
+    @router.get("/", include_in_schema=False)
+    def home() -> Response:
+        return HTMLResponse(_home(context.live.snapshot))
+
+    return router
+
+
+def _not_ready(context: Context) -> str | None:
+    if context.live.snapshot is None:
+        return context.live.problem or "The first snapshot is not loaded yet."
+    try:
+        if not is_current(context.database):
+            return "The database is out of date; run `beta-registry db upgrade`."
+    except Exception as error:  # whatever ails the database, this page must say it
+        return str(error)
+    return context.live.problem
+
+
+def _home(snapshot: Snapshot | None) -> str:
+    count = len(snapshot.betas) if snapshot else 0
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>beta-registry</title>"
+        "<style>body{font:16px/1.5 system-ui;max-width:42rem;margin:3rem auto;padding:0 1rem}"
+        "code{background:#8882;padding:.1em .3em;border-radius:.2em}</style>"
+        "<h1>beta-registry</h1><p>Knows the life of every Anthropic API beta and serves header "
+        f"strings that are valid now. {count} betas are known.</p><ul>"
+        "<li><a href=/v1/betas>/v1/betas</a>: every beta, with status and evidence"
+        "<li><a href='/v1/header?feature=mcp-client'>/v1/header?feature=mcp-client</a>: what to send"
+        "<li><a href=/v1/features>/v1/features</a>: features and their current beta"
+        "<li><a href=/v1/changelog>/v1/changelog</a>: what changed"
+        "<li><a href=/openapi.json>/openapi.json</a>: the whole API"
+        "<li><a href=/readyz>/readyz</a>: health</ul>"
+    )

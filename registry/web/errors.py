@@ -1,0 +1,136 @@
+"""Refusals as problem documents (RFC 9457): one shape for every error, with a stable `type`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, Response
+
+from registry.core.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    RegistryError,
+    Unavailable,
+)
+
+__all__ = ["PROBLEMS", "describe", "install", "problem", "status_of"]
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+PROBLEMS: Final[dict[str, str]] = {
+    "not-found": "What was named does not exist.",
+    "invalid-request": "The request cannot be used as it stands.",
+    "malformed-name": "A beta name is 1 to 128 letters, digits, '.', '_' or '-'.",
+    "invalid-beta": "At least one beta cannot be sent as asked. `invalid` says which and why, "
+    "`would_send` what can be sent instead.",
+    "ambiguous-feature": "Several betas of the feature are alive and none is stated as current; "
+    "`choices` lists them. Ask for one by its full name.",
+    "unauthenticated": "A token is needed and none, or no valid one, came with the request.",
+    "forbidden": "The token's scope does not allow this.",
+    "conflict": "The request contradicts what is stored.",
+    "exists": "What should be added is there already.",
+    "unavailable": "Something this needs is away; try again later.",
+    "database-unavailable": "The database is away or out of date; reads go on from memory.",
+    "too-large": "The request is larger than is accepted.",
+    "method-not-allowed": "The resource does not take this method.",
+    "internal": "A defect of this service. Please report it with the time of the request.",
+}
+"""Every problem type, with what it means; served as pages under `/problems/<slug>`."""
+
+_STATUS: Final[dict[type[RegistryError], int]] = {
+    NotFound: 404,
+    Invalid: 422,
+    Conflict: 409,
+    Forbidden: 403,
+    Unavailable: 503,
+}
+
+_HTTP_SLUGS: Final = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+
+
+def status_of(error: RegistryError) -> int:
+    """Return the HTTP status of a refusal."""
+    if error.slug == "unauthenticated":
+        return 401
+    if error.slug == "too-large":
+        return 413
+    return next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+
+
+def describe(
+    status: int, slug: str, detail: str, extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the members of a problem document."""
+    title = PROBLEMS.get(slug, detail)
+    document = {"type": f"/problems/{slug}", "title": title, "status": status, "detail": detail}
+    return {**document, **(extra or {})}
+
+
+def problem(
+    status: int,
+    slug: str,
+    detail: str,
+    extra: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Make the response of a refusal."""
+    body = json.dumps(describe(status, slug, detail, extra)).encode()
+    more = dict(headers or {})
+    if status == 401:
+        more["WWW-Authenticate"] = 'Bearer realm="beta-registry"'
+    if status == 503:
+        more["Retry-After"] = "5"
+    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=more)
+
+
+def install(app: FastAPI) -> None:
+    """Render every error of the application as a problem document."""
+
+    @app.exception_handler(RegistryError)
+    def _refusal(_request: Request, error: RegistryError) -> Response:
+        return problem(status_of(error), error.slug, error.detail, error.extra)
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(_request: Request, error: RequestValidationError) -> Response:
+        return problem(422, "invalid-request", _sentence(error))
+
+    @app.exception_handler(HTTPException)
+    def _http(request: Request, error: HTTPException) -> Response:
+        slug = _HTTP_SLUGS.get(error.status_code, "invalid-request")
+        detail = {
+            404: f"There is nothing at {request.url.path}; see /openapi.json for what there is.",
+            405: f"{request.url.path} does not take {request.method}.",
+        }.get(error.status_code, str(error.detail))
+        return problem(error.status_code, slug, detail, headers=error.headers)
+
+    @app.exception_handler(Exception)
+    def _defect(_request: Request, _error: Exception) -> Response:
+        return problem(
+            500, "internal", "Something failed that should not; the log has the details."
+        )
+
+    @app.get("/problems/{slug}", include_in_schema=False)
+    def _page(slug: str) -> Response:
+        if slug not in PROBLEMS:
+            raise NotFound("There is no problem of this name.")
+        return HTMLResponse(
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{slug}</title>'
+            f"<h1>{slug}</h1><p>{PROBLEMS[slug]}</p><p><a href=/>beta-registry</a></p>"
+        )
+
+
+def _sentence(error: RequestValidationError) -> str:
+    """Say the first thing that is wrong with a request, and where."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    if first["type"] == "json_invalid":
+        return "The body is not valid JSON; send an object as application/json."
+    place = f"{first['loc'][0]} {where}".strip() if first["loc"] else "request"
+    return f"{place[:200]}: {first['msg'].removeprefix('Value error, ')}."

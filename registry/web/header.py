@@ -1,0 +1,278 @@
+"""`GET /v1/header`, the hot path: a small ASGI endpoint in front of the framework's router.
+
+An answer is a pure function of the query, the wanted media type, the snapshot and the day. So it is
+made once and kept as bytes, in a memo that is dropped whole when the snapshot or the day moves, and that
+holds at most `MEMO` answers. Access, limits and metrics are those of every other route.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from datetime import time as clock_time
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from registry import auth
+from registry.core.errors import Forbidden, Invalid, RegistryError
+from registry.core.facts import Snapshot, rfc3339
+from registry.core.resolution import Ask, Resolution, resolve
+from registry.web import Context
+from registry.web.answers import etag_of, matches, write_json
+from registry.web.errors import MEDIA_TYPE, describe, status_of
+
+__all__ = ["HeaderEndpoint"]
+
+PATH: Final = "/v1/header"
+MEMO: Final = 4096
+"""Answers kept; at most 500 names each, so a few tens of megabytes at the very worst."""
+MAX_QUERY: Final = 16 * 1024
+KNOWN: Final = frozenset(
+    {
+        "beta", "feature", "platform", "api", "model", "endpoint", "target", "service",
+        "environment", "policy", "on_unknown",
+    }
+)  # fmt: skip
+
+Pairs = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """An answer as it goes out. `start` and `body` are ASGI messages, made once."""
+
+    etag: str
+    start: Message
+    body: Message
+    not_modified: Message
+    count: Callable[[], None]
+
+
+class HeaderEndpoint:
+    """Answers `/v1/header` and passes everything else on."""
+
+    def __init__(self, app: ASGIApp, context: Context) -> None:
+        self._app, self._context = app, context
+        self._live, self._public = context.live, context.public_read
+        self._memo: dict[tuple[bytes, bytes], _Ready] = {}
+        self._snapshot: Snapshot | None = None
+        self._day = -1
+        self._counters: dict[int, Any] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if (
+            scope["type"] != "http"
+            or scope["path"] != PATH
+            or scope["method"] not in ("GET", "HEAD")
+        ):
+            await self._app(scope, receive, send)
+            return
+        accept = authorization = none_match = b""
+        for name, value in scope["headers"]:
+            if name == b"accept":
+                accept = value
+            elif name == b"authorization":
+                authorization = value
+            elif name == b"if-none-match":
+                none_match = value
+        ready = self._refuse(authorization) if authorization or not self._public else None
+        if ready is None:
+            ready = self._find(scope["query_string"], accept)
+        ready.count()
+        if none_match and matches(none_match.decode("latin-1"), ready.etag):
+            await send(ready.not_modified)
+            await send(_EMPTY)
+            return
+        await send(ready.start)
+        await send(_EMPTY if scope["method"] == "HEAD" else ready.body)
+
+    def _find(self, query: bytes, accept: bytes) -> _Ready:
+        """Look the answer up, or make it. The memo belongs to one snapshot and one day."""
+        day = int(time.time() // 86400)
+        if self._live.snapshot is not self._snapshot or day != self._day:
+            self._memo, self._snapshot, self._day = {}, self._live.snapshot, day
+        key = query, accept
+        ready = self._memo.get(key)
+        if ready is None:
+            ready = self._make(query, accept)
+            if len(self._memo) >= MEMO:
+                self._memo.clear()
+            if len(query) <= MAX_QUERY and self._snapshot is not None and len(accept) <= 256:
+                self._memo[key] = ready
+        return ready
+
+    def _refuse(self, authorization: bytes) -> _Ready | None:
+        """Return the refusal of a request without a valid token, or None if it may pass."""
+        secret = _bearer(authorization)
+        held = self._live.tokens.get(auth.digest(secret)) if secret else None
+        if held is None:
+            return self._problem(
+                Forbidden(
+                    "A valid token is needed: send `Authorization: Bearer TOKEN`.",
+                    slug="unauthenticated",
+                ),
+                text=False,
+            )
+        if not auth.allows(held, "read"):  # type: ignore[arg-type]  # scopes are checked when made
+            return self._problem(
+                Forbidden(f"This token has scope {held}; read is needed."), text=False
+            )
+        return None
+
+    def _make(self, query: bytes, accept: bytes) -> _Ready:
+        text = wants_text(accept.decode("latin-1"))
+        today = self._context.clock().date()
+        try:
+            if len(query) > MAX_QUERY:
+                raise Invalid(f"The query is longer than {MAX_QUERY:,} bytes; ask for fewer betas.")
+            snapshot = self._live.current()
+            found = resolve(snapshot, read_ask(query), today)
+        except RegistryError as error:
+            return self._problem(error, text=text)
+        etag = etag_of(str(snapshot.revision).encode(), query, accept, today.isoformat().encode())
+        headers = [*_common(etag, snapshot), *_deprecation(found)]
+        value = found.to_json()
+        if text:
+            status = 204 if value["omit"] else 200
+            body, kind = value["value"].encode(), b"text/plain; charset=utf-8"
+        else:
+            status, body, kind = 200, write_json(value), b"application/json"
+        return self._ready(status, body, kind, headers, etag)
+
+    def _problem(self, error: RegistryError, *, text: bool) -> _Ready:
+        status = status_of(error)
+        headers: Pairs = [(b"cache-control", b"no-store"), (b"vary", b"Accept, Authorization")]
+        if status == 401:
+            headers.append((b"www-authenticate", b'Bearer realm="beta-registry"'))
+        if status == 503:
+            headers.append((b"retry-after", b"5"))
+        if text:
+            headers.append((b"beta-registry-error", _header_text(error.detail)))
+            return self._ready(status, b"", b"text/plain; charset=utf-8", headers, "")
+        body = write_json(describe(status, error.slug, error.detail, error.extra))
+        return self._ready(status, body, MEDIA_TYPE.encode(), headers, "")
+
+    def _ready(self, status: int, body: bytes, kind: bytes, headers: Pairs, etag: str) -> _Ready:
+        own = (
+            []
+            if status == 204
+            else [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+        )
+        start = {"type": "http.response.start", "status": status, "headers": [*own, *headers]}
+        not_modified = {"type": "http.response.start", "status": 304, "headers": headers}
+        return _Ready(
+            etag,
+            start,
+            {"type": "http.response.body", "body": body},
+            not_modified,
+            self._counter(status),
+        )
+
+    def _counter(self, status: int) -> Callable[[], None]:
+        if status not in self._counters:
+            self._counters[status] = self._context.metrics.requests.labels(PATH, str(status)).inc
+        counter: Callable[[], None] = self._counters[status]
+        return counter
+
+
+_EMPTY: Final[Message] = {"type": "http.response.body", "body": b""}
+
+
+def read_ask(query: bytes) -> Ask:
+    """Read the query of `/v1/header`. Raises `Invalid`, also for a misspelt parameter."""
+    try:
+        pairs = parse_qsl(
+            query.decode("ascii"), keep_blank_values=True, max_num_fields=1000, errors="strict"
+        )
+    except (ValueError, UnicodeDecodeError):
+        raise Invalid(
+            "The query cannot be read; write it as ?beta=NAME&platform=PLATFORM."
+        ) from None
+    single: dict[str, str] = {}
+    items: list[tuple[str, str]] = []
+    for key, value in pairs:
+        if key not in KNOWN:
+            raise Invalid(
+                f"{key[:60]!r} is no parameter of this call; use {', '.join(sorted(KNOWN))}."
+            )
+        if key in ("beta", "feature"):
+            items += [(key, part.strip()) for part in value.split(",") if part.strip()]
+        elif key in single and single[key] != value:
+            raise Invalid(f"{key!r} is given twice; give it once.")
+        else:
+            single[key] = value
+    single.pop("service", None)
+    single.pop("environment", None)
+    return Ask(requested=tuple(items), **{key: value for key, value in single.items() if value})  # type: ignore[arg-type]
+
+
+def wants_text(accept: str) -> bool:
+    """Say whether plain text is preferred to JSON (RFC 9110, section 12.5.1, without `*/*`)."""
+    best = {"text": 0.0, "json": 0.0}
+    for part in accept.lower().split(","):
+        kind, *parameters = (piece.strip() for piece in part.split(";"))
+        weight = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+        try:
+            quality = float(weight)
+        except ValueError:
+            quality = 0.0
+        if kind in ("text/plain", "text/*"):
+            best["text"] = max(best["text"], quality)
+        elif kind in ("application/json", "application/*", "*/*"):
+            best["json"] = max(best["json"], quality if kind != "*/*" else quality / 1000)
+    return best["text"] > best["json"]
+
+
+def _bearer(authorization: bytes) -> str | None:
+    scheme, _, secret = authorization.decode("latin-1").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
+
+
+def _common(etag: str, snapshot: Snapshot) -> Pairs:
+    return [
+        (b"etag", etag.encode()),
+        (b"vary", b"Accept, Authorization"),
+        (b"cache-control", b"no-cache"),
+        (b"beta-registry-as-of", rfc3339(snapshot.as_of).encode()),
+    ]
+
+
+def _deprecation(found: Resolution) -> Pairs:
+    """Announce what is deprecated: `Deprecation` (RFC 9745), `Sunset` (RFC 8594), `Link` (RFC 8288).
+
+    The two dates are single values, so the nearest one counts; every successor gets its own link.
+    """
+    pairs: Pairs = []
+    known = [item.deprecated_on for item in found.deprecations if item.deprecated_on]
+    if known:
+        pairs.append((b"deprecation", b"@%d" % int(_midnight(min(known)).timestamp())))
+    ends = [item.sunset_on for item in found.deprecations if item.sunset_on]
+    if ends:
+        pairs.append((b"sunset", _http_date(min(ends)).encode()))
+    pairs += [
+        (b"link", f'</v1/betas/{item.superseded_by}>; rel="successor-version"'.encode())
+        for item in found.deprecations
+        if item.superseded_by
+    ]
+    return pairs
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, clock_time(), UTC)
+
+
+def _http_date(day: date) -> str:
+    # RFC 9110, section 5.6.7; strftime would follow the machine's language.
+    days = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+    months = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+    return f"{days[day.weekday()]}, {day:%d} {months[day.month - 1]} {day.year:04} 00:00:00 GMT"
+
+
+def _header_text(text: str) -> bytes:
+    """Make a sentence fit into a header field: printable ASCII, one line, bounded."""
+    return text.encode("ascii", "replace").replace(b"\n", b" ").replace(b"\r", b" ")[:1000]

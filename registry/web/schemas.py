@@ -1,0 +1,286 @@
+"""The shapes of requests and answers, as OpenAPI shows them. Answers are printed from the core's values;
+these models describe them, and a test holds both together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from registry.core import facts
+
+__all__ = [
+    "ERRORS",
+    "Amendment",
+    "Beta",
+    "BetaPage",
+    "Check",
+    "Checked",
+    "EventPage",
+    "EvidencePage",
+    "Feature",
+    "FeaturePage",
+    "HeaderAnswer",
+    "NewBeta",
+    "Problem",
+    "Snapshot",
+    "SourceList",
+    "header_operation",
+    "shape",
+]
+
+Beta = facts.Beta
+"""CONTRACT: "A beta"."""
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "/problems/not-found",
+                "title": "What was named does not exist.",
+                "status": 404,
+                "detail": "mcp-clinet-2025-11-20 is not in the registry. "
+                "Did you mean mcp-client-2025-11-20?",
+            }
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    code: {"description": what, "content": {"application/problem+json": {"schema": {"$ref": ref}}}}
+    for code, what in {
+        401: "A token is needed.",
+        403: "The token's scope does not allow this.",
+        404: "What was named does not exist.",
+        422: "The request cannot be used; `detail` says what to do.",
+        503: "The database is away.",
+    }.items()
+    for ref in ["#/components/schemas/Problem"]
+}
+
+
+def shape(model: Any) -> dict[int | str, dict[str, Any]]:
+    """Describe the 200 of a route whose body is printed by ourselves."""
+    return {200: {"model": model}, 304: {"description": "Not changed since `If-None-Match`."}}
+
+
+class Page(BaseModel):
+    """A page of a list."""
+
+    next: str | None = Field(None, description="Hand it back as `cursor` to get the next page.")
+
+
+class BetaPage(Page):
+    """A page of betas."""
+
+    items: list[facts.Beta]
+
+
+class Evidence(BaseModel):
+    """One dated claim about a beta."""
+
+    id: int
+    field: str
+    value: Any
+    source: str
+    basis: facts.Basis
+    confidence: facts.Confidence
+    version: str | None
+    url: str | None
+    quote: str | None
+    at: str
+    until: str | None
+    observed_at: str
+    withdrawn_at: str | None
+    decides: bool
+
+
+class EvidencePage(Page):
+    """A page of evidence."""
+
+    items: list[Evidence]
+
+
+class EventPage(Page):
+    """A page of events."""
+
+    items: list[facts.Event]
+
+
+class Feature(BaseModel):
+    """A feature and its betas."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "feature": "mcp-client",
+                "current": "mcp-client-2025-11-20",
+                "choices": ["mcp-client-2025-11-20", "mcp-client-2026-09-15"],
+                "betas": [
+                    "mcp-client-2025-04-04",
+                    "mcp-client-2025-11-20",
+                    "mcp-client-2026-09-15",
+                ],
+            }
+        }
+    )
+
+    feature: str
+    current: str | None
+    choices: list[str]
+    betas: list[str]
+
+
+class FeaturePage(Page):
+    """A page of features."""
+
+    items: list[Feature]
+
+
+class SourceList(Page):
+    """All sources."""
+
+    items: list[dict[str, Any]]
+
+
+class Snapshot(BaseModel):
+    """All that resolution needs."""
+
+    revision: int
+    as_of: str
+    probed_at: str | None
+    betas: list[facts.Beta]
+    targets: dict[str, Any]
+
+
+class HeaderAnswer(BaseModel):
+    """What to send."""
+
+    header: str
+    value: str
+    omit: bool
+    platform: str
+    placement: str
+    body: dict[str, list[str]] | None
+    betas: list[dict[str, Any]]
+    dropped: list[dict[str, Any]]
+    revision: int
+
+
+class Check(BaseModel):
+    """A header value to judge; `value` as it is sent, or the names one by one."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "value": "mcp-client-2025-11-20,context-1m-2025-08-07",
+                "platform": "vertex",
+            }
+        },
+    )
+
+    value: str | None = Field(None, max_length=65536)
+    betas: list[str] | None = Field(None, max_length=500)
+    platform: str | None = None
+    api: str | None = None
+    model: str | None = Field(None, max_length=512)
+    endpoint: str | None = Field(None, max_length=128)
+    target: str | None = None
+
+
+class Checked(BaseModel):
+    """The verdict on a header value."""
+
+    valid: bool
+    value: str
+    betas: list[dict[str, Any]]
+
+
+class Amendment(BaseModel):
+    """Facts by the operator's word: any member of a beta that can be stated, and why."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "example": {
+                "status": "deprecated",
+                "sunset_on": "2027-01-31",
+                "reason": "Told by mail.",
+            }
+        },
+    )
+
+    reason: str = Field(min_length=1, max_length=1000)
+    until: str | None = Field(None, max_length=64)
+
+
+class NewBeta(BaseModel):
+    """A beta that no source knows, with what is known of it."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "example": {
+                "name": "private-preview-2026-11-01",
+                "gate": "org",
+                "reason": "Our preview.",
+            }
+        },
+    )
+
+    name: str = Field(max_length=200)
+    reason: str = Field("", max_length=1000)
+
+
+def header_operation() -> dict[str, Any]:
+    """Describe `GET /v1/header`, which stands in front of the framework."""
+    words = {
+        "beta": "Beta names; repeatable or a comma list.",
+        "feature": "Features, each sent as its current beta; repeatable or a comma list.",
+        "platform": "Default `anthropic`.",
+        "api": "Bedrock only: `invoke` or `mantle`.",
+        "model": "Model that is asked, in any cloud's spelling.",
+        "endpoint": "Default `messages`.",
+        "target": "A target whose platform, API, model and endpoint count.",
+        "service": "Who asks.",
+        "environment": "Where it runs.",
+        "policy": "`strict`, `filter` or `advise`.",
+        "on_unknown": "`error`, `pass` or `drop`.",
+    }
+    schema = {"$ref": "#/components/schemas/HeaderAnswer"}
+    example = {
+        "header": "anthropic-beta", "value": "mcp-client-2025-11-20", "omit": False,
+        "platform": "anthropic", "placement": "header", "body": None,
+        "betas": [{"name": "mcp-client-2025-11-20", "requested": "mcp-client", "status": "active",
+                   "warnings": []}],
+        "dropped": [], "revision": 412,
+    }  # fmt: skip
+    content = {
+        "application/json": {"schema": schema, "example": example},
+        "text/plain": {"schema": {"type": "string"}, "example": "mcp-client-2025-11-20"},
+    }
+    return {
+        "tags": ["header"],
+        "summary": "What to send",
+        "operationId": "header",
+        "parameters": [
+            {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
+            for name, text in words.items()
+        ],
+        "responses": {
+            "200": {"description": "What to send.", "content": content},
+            "204": {"description": "As plain text, and the header must be omitted."},
+            "304": {"description": "Not changed since `If-None-Match`."},
+            **{str(code): error for code, error in ERRORS.items()},
+        },
+    }

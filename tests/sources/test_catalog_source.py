@@ -1,0 +1,640 @@
+"""The catalog: its file format, the source that reads it, and what the bundled one says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from registry.core.claims import FIELDS, check_claim, check_value
+from registry.core.errors import Invalid
+from registry.core.facts import (
+    BASES,
+    CONFIDENCES,
+    GATES,
+    HEADER_EFFECTS,
+    STATES,
+    STATUSES,
+    Claim,
+    Finding,
+    to_json,
+)
+from registry.core.names import PLATFORMS, parse
+from registry.sources import SourceError, collect
+from registry.sources.catalog import (
+    FORMAT,
+    CatalogSource,
+    bundled_catalog,
+    dump_catalog,
+    parse_catalog,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+AS_OF = datetime(2026, 11, 23, tzinfo=UTC)
+HTTP = httpx2.Client(timeout=5, trust_env=False)
+BETA = "mcp-client-2025-11-20"
+
+
+def claim(**members: Any) -> Claim:
+    """Make a claim that is fine, but for the members given."""
+    usual: dict[str, Any] = {
+        "beta": BETA,
+        "field": "status",
+        "value": "active",
+        "source": "catalog",
+        "basis": "declared",
+        "at": AS_OF,
+    }
+    return Claim(**(usual | members))
+
+
+def run(source: CatalogSource, memo: Any = None) -> Finding:
+    """Run the source; the memo takes the way through JSON that it takes in the database."""
+    return collect(source, HTTP, json.loads(json.dumps(to_json(memo or {}))), NOW)
+
+
+# --- The format -----------------------------------------------------------------------------------
+
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30)
+labels = texts.map(str.strip).filter(bool)
+names = st.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True)
+days = st.dates().map(lambda day: day.isoformat())
+webs = st.sampled_from(["https://example.com/a?b=c#d", "http://127.0.0.1:8000/x"])
+moments = st.datetimes(
+    min_value=datetime(1, 1, 3), max_value=datetime(9999, 12, 29), timezones=st.just(UTC)
+)
+links = st.lists(
+    st.fixed_dictionaries({"beta": names}, optional={"endpoint": st.none() | labels}), max_size=3
+)
+exceptions = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "platform": st.none() | st.sampled_from(PLATFORMS),
+            "model": st.none() | labels,
+            "endpoint": st.none() | labels,
+            "status": st.none() | st.sampled_from(STATUSES),
+            "accepted": st.none() | st.booleans(),
+            "source": texts,
+        },
+    ),
+    max_size=3,
+)
+flags = st.booleans()
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "status": st.sampled_from(STATUSES),
+    "header_effect": st.sampled_from(HEADER_EFFECTS),
+    "gate": st.sampled_from(GATES),
+    "accepted": st.none() | flags,
+    "superseded_by": st.none() | names.map(lambda name: f"new-{name}"),
+    "summary": texts,
+    "docs_url": st.none() | webs,
+    "topic": st.none() | labels,
+    "requires": links,
+    "conflicts_with": links,
+    "exceptions": exceptions,
+    "notes": st.lists(texts, max_size=3),
+    **dict.fromkeys(("current", "listed"), flags),
+    **dict.fromkeys(("endpoints", "models", "body_fields"), st.lists(labels, max_size=3)),
+    **{f"{event}_on": st.none() | days for event in ("announced", "deprecated", "sunset")},
+    **{f"{event}_on": st.none() | days for event in ("ga", "retired")},
+    **{f"platforms.{platform}.state": st.sampled_from(STATES) for platform in PLATFORMS},
+    **{f"platforms.{platform}.names": st.lists(names, max_size=3) for platform in PLATFORMS},
+    **{f"platforms.{platform}.accepted": st.none() | flags for platform in PLATFORMS},
+}
+
+
+@st.composite
+def claims(draw: st.DrawFn) -> Claim:
+    """Draw any claim that is allowed, on any field."""
+    basis = draw(st.sampled_from(BASES))
+    field = draw(st.sampled_from(sorted(VALUES)))
+    value = draw(VALUES[field] | st.none() if basis == "operator" else VALUES[field])
+    return Claim(
+        beta=draw(names),
+        field=field,
+        value=value,
+        source=draw(labels),
+        basis=basis,
+        at=draw(moments),
+        confidence=draw(st.sampled_from(CONFIDENCES)),
+        version=draw(st.none() | labels),
+        url=draw(st.none() | webs),
+        quote=draw(st.none() | texts),
+        until=draw(st.none() | moments),
+    )
+
+
+@settings(deadline=None)
+@given(moments, st.lists(claims(), max_size=6), st.booleans())
+def test_reading_a_catalog_gives_back_what_was_written(
+    as_of: datetime, made: list[Claim], encoded: bool
+) -> None:
+    """Nothing is lost, to the microsecond, and equal claims give equal text."""
+    text = dump_catalog(as_of, made)
+    assert parse_catalog(text.encode() if encoded else text) == (as_of, tuple(made))
+    assert dump_catalog(*parse_catalog(text)) == text
+
+
+def test_every_field_has_a_strategy() -> None:
+    """The test above must speak of every field that a claim can have."""
+    assert set(VALUES) == set(FIELDS)
+
+
+def test_other_time_zones_are_the_same_moment() -> None:
+    """A time is written in UTC, whatever zone it came in."""
+    zone = datetime.fromisoformat("2026-11-23T01:00:00+01:00")
+    assert '"at":"2026-11-23"' in dump_catalog(AS_OF, [claim(at=zone)])
+
+
+def test_one_claim_stands_on_each_line() -> None:
+    """So that two versions of the file can be compared by eye; an empty one is fine too."""
+    text = dump_catalog(AS_OF, [claim(), claim(field="current", value=True)])
+    assert len(text.splitlines()) == 4
+    assert parse_catalog(dump_catalog(AS_OF, [])) == (AS_OF, ())
+
+
+def test_a_beta_may_be_spoken_of_twice() -> None:
+    """Two claims on one field are evidence like any other."""
+    twice = (claim(), claim(), claim(value="ga"))
+    assert parse_catalog(dump_catalog(AS_OF, twice))[1] == twice
+
+
+def catalog(**changed: Any) -> str:
+    """Write a catalog of two good claims and a third one with some members changed or removed (...)."""
+    plain = json.loads(dump_catalog(AS_OF, [claim()] * 3))
+    for name, value in changed.items():
+        plain["claims"][2].pop(name, None)
+        if value is not ...:
+            plain["claims"][2][name] = value
+    return json.dumps(plain)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not JSON"),
+        ("{", "not JSON"),
+        ("9" * 5_000, "not JSON"),
+        (b"\xff\xfe{}", "not UTF-8"),
+        ("[]", "not a JSON object"),
+        ("[" * 100_000, "nested too deeply"),
+        (" " * (32 * 1024 * 1024 + 1), "larger than"),
+        ("{}", "format is None"),
+        ('{"format":"beta-registry/catalog-9","as_of":"2026-11-23","claims":[]}', "catalog-9"),
+        (f'{{"format":"{FORMAT}","claims":[]}}', "as_of"),
+        (f'{{"format":"{FORMAT}","as_of":"2026-02-30","claims":[]}}', "2026-02-30"),
+        (f'{{"format":"{FORMAT}","as_of":"2026-11-23","claims":{{}}}}', "not a list"),
+        (f'{{"format":"{FORMAT}","as_of":"2026-11-23","claims":[7]}}', "claim 1 is wrong"),
+    ],
+    ids=lambda value: ascii(value)[:24],
+)
+def test_a_file_that_is_no_catalog_is_refused_in_one_sentence(text: str | bytes, says: str) -> None:
+    """Whatever it is, the refusal says what is wrong with it."""
+    with pytest.raises(Invalid) as refused:
+        parse_catalog(text)
+    assert says in refused.value.detail
+    assert refused.value.detail.startswith("The catalog cannot be used: ")
+    assert len(refused.value.detail) < 400
+    assert refused.value.slug == "invalid-catalog"
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"beta": "a b"}, "beta name"),
+        ({"beta": None}, "beta name"),
+        ({"beta": ...}, "no `beta`"),
+        ({"colour": "red"}, "'colour'"),
+        ({"field": "colour"}, "'colour'"),
+        ({"field": "platforms.mars.state"}, "platforms.mars.state"),
+        ({"field": ["status"]}, "`field` is a list"),
+        ({"value": "alive"}, "'alive'"),
+        ({"value": ["active"]}, "`status` is a list"),
+        ({"value": None}, "`status` is null"),
+        ({"value": ...}, "no `value`"),
+        ({"source": ""}, "`source`"),
+        ({"basis": "guessed"}, "'guessed'"),
+        ({"confidence": 1}, "`confidence` is a number"),
+        ({"at": "yesterday"}, "'yesterday'"),
+        ({"at": "2026-13-01"}, "2026-13-01"),
+        ({"at": "0001-01-01T00:00:00+10:00"}, "`at`"),
+        ({"until": 5}, "`until`"),
+        ({"url": "javascript:alert(1)"}, "https://"),
+        ({"url": "http://[bad"}, "https://"),
+        ({"quote": "\x00"}, "control"),
+        ({"quote": "\ud800"}, "control"),
+        ({"quote": "x" * 9_000}, "8,000"),
+        ({"field": "ga_on", "value": "20261123"}, "date"),
+        ({"field": "ga_on", "value": "2026-02-30"}, "2026-02-30"),
+        ({"field": "accepted", "value": "yes"}, "true or false"),
+        ({"field": "current", "value": None}, "`current` is null"),
+        ({"field": "superseded_by", "value": BETA}, "itself"),
+        ({"field": "models", "value": ["a", 1]}, "models[1]"),
+        ({"field": "models", "value": ["a"] * 501}, "500"),
+        ({"field": "requires", "value": [{"endpoint": "messages"}]}, "no `beta`"),
+        ({"field": "requires", "value": ["files-api-2025-04-14"]}, "requires[0]"),
+        ({"field": "exceptions", "value": [{"model": "x", "what": 1}]}, "exceptions[0]"),
+        ({"field": "exceptions", "value": [{"platform": "mars"}]}, "exceptions[0].platform"),
+        ({"field": "platforms.bedrock.names", "value": ["a b"]}, "beta name"),
+        ({"field": "docs_url", "value": "file:///etc/passwd"}, "https://"),
+    ],
+)
+def test_a_claim_that_is_wrong_is_named(changed: dict[str, Any], says: str) -> None:
+    """The refusal says which claim it is, by its number, and why it cannot be used."""
+    with pytest.raises(Invalid, match="claim 3") as refused:
+        parse_catalog(catalog(**changed))
+    assert says in refused.value.detail
+    assert refused.value.detail.isascii()
+
+
+@given(st.text() | st.binary())
+def test_rubbish_is_refused_and_never_breaks_anything(text: str | bytes) -> None:
+    """Any text at all is either a catalog or `Invalid`."""
+    with pytest.raises(Invalid):
+        parse_catalog(text)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from([*sorted(FIELDS), "colour"]), JSON)
+def test_any_value_is_judged(field: str, value: Any) -> None:
+    """A value fits its field or is refused with `Invalid`; there is no third way."""
+    try:
+        check_value(field, value)
+        refusal = None
+    except Invalid as error:
+        refusal = error
+    assert refusal is None or (refusal.detail[-1], refusal.slug) == (".", "invalid-claim")
+
+
+def test_the_operator_withdraws_his_word_with_null() -> None:
+    """Null is a value of every field from the operator, and of no status from anybody else."""
+    check_claim(claim(basis="operator", value=None))
+    with pytest.raises(Invalid):
+        check_claim(claim(basis="operator", value=None, field="colour"))
+    with pytest.raises(Invalid):
+        check_claim(claim(value=None))
+
+
+def test_a_time_without_zone_is_refused() -> None:
+    """A moment that nobody can place is no evidence."""
+    with pytest.raises(Invalid, match="zone"):
+        check_claim(claim(at=datetime(2026, 11, 23)))
+
+
+# --- The source -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def serving(body: bytes) -> Iterator[tuple[str, list[int]]]:
+    """Serve one document with an ETag; give its URL and the list of statuses answered."""
+    answered: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            same = self.headers.get("If-None-Match") == '"1"'
+            answered.append(304 if same else 200)
+            self.send_response(answered[-1])
+            self.send_header("ETag", '"1"')
+            self.send_header("Content-Length", "0" if same else str(len(body)))
+            self.end_headers()
+            if not same:
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/catalog.json", answered
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_the_bundled_catalog_is_read_once() -> None:
+    """Without a location it is the one in the package; the same one again is unchanged."""
+    first = run(CatalogSource())
+    assert first.source == CatalogSource.name
+    assert first.complete
+    assert len(first.names) == 99
+    assert first.memo["as_of"] == "2026-11-23"
+    assert "99 betas" in first.detail
+    again = run(CatalogSource(), first.memo)
+    assert again.unchanged
+    assert again.claims == ()
+    assert run(CatalogSource(), again.memo).unchanged
+
+
+def test_a_catalog_at_a_url_is_asked_for_conditionally() -> None:
+    """Fresher facts come without a release of ours, and cost one 304 when nothing is new."""
+    newer = claim(value="ga", at=AS_OF + timedelta(days=1))
+    with serving(dump_catalog(NOW, [newer]).encode()) as (url, answered):
+        bundled = run(CatalogSource())
+        first = run(CatalogSource(url), bundled.memo)
+        again = run(CatalogSource(url), first.memo)
+    assert first.claims == (newer,)
+    assert first.memo["as_of"] == "2026-11-24T09:00:00Z"
+    assert again.unchanged
+    assert again.memo == first.memo
+    assert answered == [200, 304]
+    assert not run(CatalogSource(), again.memo).unchanged
+
+
+def test_a_catalog_can_be_a_file(tmp_path: Path) -> None:
+    """A mirror without network has files."""
+    file = tmp_path / "catalog.json"
+    file.write_text(dump_catalog(AS_OF, [claim()]), encoding="utf-8")
+    assert run(CatalogSource(str(file))).claims == (claim(),)
+
+
+def test_only_what_holds_for_all_is_taken_from_another_registry(tmp_path: Path) -> None:
+    """Another operator's word, key and services are not ours; the rest becomes the catalog's word."""
+    local = [claim(basis=basis) for basis in ("operator", "probed", "usage")]
+    theirs = claim(source="docs", url="https://example.com/docs")
+    file = tmp_path / "export.json"
+    file.write_text(dump_catalog(AS_OF, [*local, theirs]), encoding="utf-8")
+    found = run(CatalogSource(str(file)))
+    assert found.claims == (claim(url="https://example.com/docs"),)
+    assert "3 claims" in found.detail
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", catalog(value="alive").encode()])
+def test_a_catalog_that_cannot_be_used_says_where_it_is(body: bytes) -> None:
+    """The sentence names the place, without the token that may stand in its URL."""
+    with serving(body) as (url, _), pytest.raises(SourceError) as refused:
+        run(CatalogSource(f"{url}?token=secret"))
+    assert url in str(refused.value)
+    assert "secret" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    """One sentence, no traceback."""
+    with pytest.raises(SourceError, match="Cannot read"):
+        run(CatalogSource(str(tmp_path / "none.json")))
+
+
+# --- The bundled facts ----------------------------------------------------------------------------
+
+FACTS = [
+    json.loads(line)
+    for line in (ROOT / "scripts/facts/lifecycles.jsonl").read_text("utf-8").splitlines()
+]
+CURATION = tomllib.loads((ROOT / "scripts/facts/curation.toml").read_text("utf-8"))
+BUNDLED_AS_OF, BUNDLED = parse_catalog(bundled_catalog())
+SAID = {(one.beta, one.field): one for one in BUNDLED}
+
+
+def value(beta: str, field: str) -> Any:
+    """Return what the bundled catalog says last of a field; None if it says nothing."""
+    found = SAID.get((beta, field))
+    return found.value if found else None
+
+
+def test_the_bundled_catalog_is_what_the_script_makes() -> None:
+    """Nobody edits the generated file, and nobody forgets to make it again."""
+    script = ROOT / "scripts" / "build_catalog.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--check"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_record_is_in_the_catalog_once() -> None:
+    """All 99 records are there, and their release dates are those that we parse."""
+    assert sorted({one.beta for one in BUNDLED}) == sorted(record["name"] for record in FACTS)
+    for record in FACTS:
+        assert str(parse(record["name"]).release_date) == record["release_date"]
+
+
+def test_every_bundled_claim_has_its_source_and_confidence() -> None:
+    """A claim that no one can look up, or that is surer than its record, is worth nothing."""
+    records = {record["name"]: record for record in FACTS}
+    rank = {"low": 0, "medium": 1, "high": 2}
+    for one in BUNDLED:
+        record = records[one.beta]
+        assert one.source == "catalog"
+        assert one.basis in ("declared", "sdk")
+        assert rank[one.confidence] <= rank[record["confidence"]]
+        assert one.at <= BUNDLED_AS_OF
+        if any(source.startswith("https://") for source in record["sources"]):
+            assert one.url
+
+
+def test_no_claim_but_of_the_sdk_speaks_of_a_field_twice() -> None:
+    """The catalog is of one mind; only the SDK's releases are several."""
+    fields = [(one.beta, one.field) for one in BUNDLED if one.field != "listed"]
+    assert len(fields) == len(set(fields))
+
+
+STATUS_OF = {"beta": "active", "ga": "ga", "retired": "retired", "deprecated": "deprecated"}
+
+
+@pytest.mark.parametrize("record", FACTS, ids=lambda record: str(record["name"]))
+def test_status_follows_the_mapping_of_the_contract(record: dict[str, Any]) -> None:
+    """beta is active; superseded is active while accepted; thin evidence gives no status at all."""
+    thin = record["confidence"] == "low" or record["gate"] == "product-internal"
+    expected = None if thin else STATUS_OF.get(record["status"])
+    if record["status"] == "superseded":
+        expected = "active" if record["header_still_accepted"] else None
+    assert value(record["name"], "status") == expected
+    assert value(record["name"], "superseded_by") == record["replaced_by"]
+    assert value(record["name"], "accepted") == record["header_still_accepted"]
+
+
+def test_every_beta_that_a_record_needs_or_excludes_is_a_link() -> None:
+    """Prose that begins with the name of a beta must not get lost in the notes."""
+    known = {record["name"] for record in FACTS}
+    for record in FACTS:
+        for kind, field in (("requires", "requires"), ("conflicts", "conflicts_with")):
+            named = {entry.split()[0] for entry in record[kind]} & known
+            linked = {link["beta"] for link in value(record["name"], field) or ()}
+            assert linked == named, record["name"]
+
+
+def test_each_feature_has_at_most_one_current_beta() -> None:
+    """And each of those that the catalog states has a rival of the same feature, or need not be said."""
+    stated = [one.beta for one in BUNDLED if one.field == "current"]
+    assert sorted(stated) == [
+        "code-execution-2025-08-25",
+        "compact-2026-09-04",
+        "fallback-credit-2026-07-01",
+        "mcp-client-2025-11-20",
+        "mcp-tunnels-2026-06-22",
+        "server-side-fallback-2026-07-01",
+        "user-profiles-2026-09-04",
+    ]
+    for name in stated:
+        feature = parse(name).feature
+        rivals = {one.beta for one in BUNDLED if parse(one.beta).feature == feature}
+        live = [beta for beta in rivals if value(beta, "status") == "active"]
+        assert len(live) > 1 or (live and live != [name])
+
+
+def test_only_computer_use_is_left_ambiguous() -> None:
+    """Its date depends on the model; every other feature with several live dates has a current one."""
+    live: dict[str, list[str]] = {}
+    for one in BUNDLED:
+        if one.field == "status" and one.value == "active":
+            live.setdefault(parse(one.beta).feature, []).append(one.beta)
+    stated = {parse(one.beta).feature for one in BUNDLED if one.field == "current"}
+    assert {name for name, betas in live.items() if len(betas) > 1} - stated == {"computer-use"}
+
+
+@pytest.mark.parametrize(
+    ("beta", "expected"),
+    [
+        (
+            "mcp-client-2025-04-04",
+            {
+                "status": "active",
+                "superseded_by": "mcp-client-2025-11-20",
+                "platforms.bedrock.state": "refused",
+                "topic": "mcp-connector",
+            },
+        ),
+        (
+            "mcp-client-2025-11-20",
+            {
+                "status": "active",
+                "current": True,
+                "platforms.bedrock.state": "unknown",
+                "platforms.bedrock.accepted": True,
+                "platforms.foundry.state": "supported",
+                "announced_on": "2025-11-24",
+            },
+        ),
+        (
+            "mcp-client-2026-09-15",
+            {
+                "status": "active",
+                "current": None,
+                "requires": [{"beta": "inline-tools-2026-09-15"}],
+            },
+        ),
+        (
+            "files-api-2025-04-14",
+            {
+                "status": "ga",
+                "ga_on": "2026-08-19",
+                "deprecated_on": "2026-11-16",
+                "header_effect": "changes_response",
+                "accepted": True,
+            },
+        ),
+        (
+            "prompt-caching-2024-07-31",
+            {"status": "ga", "header_effect": "ignored", "ga_on": "2024-12-17"},
+        ),
+        (
+            "output-128k-2025-02-19",
+            {
+                "status": "retired",
+                "retired_on": "2026-02-19",
+                "accepted": True,
+                "header_effect": "ignored",
+            },
+        ),
+        (
+            "structured-outputs-2025-09-17",
+            {
+                "status": "retired",
+                "retired_on": None,
+                "accepted": False,
+                "superseded_by": "structured-outputs-2025-11-13",
+                "platforms.anthropic.state": "refused",
+            },
+        ),
+        ("claude-code-20250219", {"status": None, "gate": "internal", "accepted": True}),
+        ("tools-2024-04-04", {"status": None, "superseded_by": "tools-2024-05-16"}),
+        (
+            "advanced-tool-use-2025-11-20",
+            {
+                "status": "ga",
+                "platforms.bedrock.names": [
+                    "tool-search-tool-2025-10-19",
+                    "tool-examples-2025-10-29",
+                ],
+                "platforms.vertex.state": "supported",
+            },
+        ),
+        (
+            "tool-search-tool-2025-10-19",
+            {"platforms.anthropic.names": ["advanced-tool-use-2025-11-20"]},
+        ),
+        (
+            "managed-agents-2026-04-01",
+            {
+                "header_effect": "required",
+                "platforms.aws.state": "supported",
+                "conflicts_with": [
+                    {"beta": "agent-memory-2026-07-22", "endpoint": "memory_stores"}
+                ],
+            },
+        ),
+        ("mcp-tunnels-2026-06-22", {"platforms.aws.state": "refused", "gate": "org"}),
+        ("computer-use-2025-11-24", {"status": "active", "current": None}),
+        ("oauth-2025-04-20", {"endpoints": None, "header_effect": "required"}),
+        ("oidc-federation-2026-04-01", {"endpoints": ["oauth/token"]}),
+        ("server-side-fallback-2026-07-01", {"body_fields": ["fallbacks"]}),
+        ("user-profiles-2026-09-04", {"status": "ga", "header_effect": "changes_response"}),
+    ],
+)
+def test_what_the_catalog_says_of_well_known_betas(beta: str, expected: dict[str, Any]) -> None:
+    """A dozen betas, by hand, as people know them."""
+    assert {field: value(beta, field) for field in expected} == expected
+
+
+def test_exceptions_have_every_member_and_a_source() -> None:
+    """The members are those of the API; fast mode is ga for one model only."""
+    members = {"platform", "model", "endpoint", "status", "accepted", "source"}
+    for one in BUNDLED:
+        if one.field == "exceptions":
+            assert all(set(item) == members and item["source"] for item in one.value)
+    fast = {item["model"]: item for item in value("fast-mode-2026-02-01", "exceptions")}
+    assert fast["claude-opus-5"]["status"] == fast["claude-opus-4-8"]["status"] == "active"
+    assert fast["claude-opus-4-7"]["accepted"] is False
+
+
+def test_the_sdk_dates_the_existence_of_a_beta() -> None:
+    """The first release that holds a name, and the newest one that lists it, each on its day."""
+    listed = [one for one in BUNDLED if (one.beta, one.field) == (BETA, "listed")]
+    assert [(one.version, one.at.date().isoformat(), one.basis) for one in listed] == [
+        ("0.75.0", "2025-11-24", "sdk"),
+        ("2.12.0", "2026-11-20", "sdk"),
+    ]
+
+
+def test_every_curated_statement_is_in_the_catalog() -> None:
+    """What the script adds by hand has a reason, and arrives."""
+    for item in CURATION["state"]:
+        assert item["why"]
+        for beta in item["betas"]:
+            assert value(beta, item["field"]) is not None
+    for item in CURATION["withhold"]:
+        assert all(value(beta, item["field"]) is None for beta in item["betas"])
