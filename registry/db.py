@@ -56,7 +56,7 @@ class UTCDateTime(sa.types.TypeDecorator[datetime]):
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Store UTC."""
         if value is None:
             return None
@@ -64,7 +64,7 @@ class UTCDateTime(sa.types.TypeDecorator[datetime]):
             raise TypeError("A moment must carry its time zone.")
         return value.astimezone(UTC)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Read UTC: SQLite gives the moment back without its zone."""
         if value is None:
             return None
@@ -90,9 +90,9 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Open a transaction that commits at the end of the block and rolls back on any error."""
-        with _translated(self.url), Session(self._write, expire_on_commit=False) as session:
-            with session.begin():
-                yield session
+        sessions = Session(self._write, expire_on_commit=False)
+        with _translated(self.url), sessions as session, session.begin():
+            yield session
 
     @contextmanager
     def read(self) -> Iterator[Session]:

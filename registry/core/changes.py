@@ -26,12 +26,13 @@ from registry.core.facts import (
     Link,
     PlatformState,
     Seen,
+    Snapshot,
     Status,
     to_json,
 )
 from registry.core.names import ANTHROPIC_OPERATED, PLATFORMS, Platform, parse
 
-__all__ = ["Derived", "current_of", "derive_feature", "diff"]
+__all__ = ["Derived", "current_of", "derive_feature", "diff", "snapshot_of"]
 
 _RANK: Final[dict[str, int]] = {
     "operator": 6,
@@ -672,3 +673,17 @@ def _state_content(state: PlatformState) -> dict[str, Json]:
     content: dict[str, Json] = to_json(state)
     del content["checked_at"]
     return content
+
+
+def snapshot_of(claims: Iterable[Claim], as_of: datetime, now: datetime) -> Snapshot:
+    """Derive a whole snapshot from claims alone: the bundled catalog where no registry is at hand."""
+    by_feature: dict[str, dict[str, list[Claim]]] = {}
+    for claim in claims:
+        made = by_feature.setdefault(parse(claim.beta).feature, {})
+        made.setdefault(claim.beta, []).append(claim)
+    found = {
+        name: derived.beta
+        for made in by_feature.values()
+        for name, derived in derive_feature(made, now, {}).items()
+    }
+    return Snapshot(revision=0, as_of=as_of, betas={name: found[name] for name in sorted(found)})

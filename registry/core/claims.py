@@ -109,8 +109,8 @@ def _shown(value: Json) -> str:
 
 # --- Checkers -------------------------------------------------------------------------------------
 
-# C0 and C1 but tab and line feed: databases and terminals choke on them. Surrogates are no text.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+# C0 and C1 but tab and line ends: databases and terminals choke on them. Surrogates are no text.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
@@ -124,7 +124,7 @@ def _text(value: Json, what: str) -> None:
 def _label(value: Json, what: str) -> None:
     """Check a short text that names something: a model, an endpoint, a source."""
     _text(value, what)
-    if not 0 < len(value) <= MAX_LABEL or value != value.strip() or "\n" in value:
+    if not 0 < len(value) <= MAX_LABEL or value != value.strip() or re.search(r"[\r\n]", value):
         raise _wrong(what, value, f"one line of 1 to {MAX_LABEL} characters")
 
 

@@ -6,7 +6,7 @@ goes on while the database is away. Events, evidence, sources and exports read t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date as Date  # noqa: N812 - `date` is a word of the routes below
 from datetime import datetime
 from typing import Annotated, Any, cast
@@ -34,7 +34,7 @@ from registry.core.facts import (
 )
 from registry.core.names import PLATFORMS
 from registry.core.wire import beta_to_json, snapshot_to_json
-from registry.db import is_current
+from registry.db import Database, is_current
 from registry.jobs import export_catalog as export_all
 from registry.web import Context, schemas
 from registry.web.answers import answer, page, read_cursor, write_cursor
@@ -167,7 +167,7 @@ def _reads(context: Context) -> APIRouter:
         shown = made[start : start + limit] if start >= 0 else []
         more = write_cursor(start + limit) if len(made) > start + limit else None
         return answer(
-            request, snapshot, {"items": [_evidence(item) for item in shown], "next": more}
+            request, snapshot, {"items": [evidence_json(item) for item in shown], "next": more}
         )
 
     @router.get("/features", responses=schemas.shape(schemas.FeaturePage), tags=["betas"])
@@ -224,23 +224,17 @@ def _reads(context: Context) -> APIRouter:
         limit: Limit = 100,
     ) -> Response:
         """List events. Ids grow in the order in which changes became visible."""
-        after, begin = since_of(since)
-        ascending = order == "asc"
-        place = read_cursor(cursor, int) if cursor else None
-        wanted = catalog.EventFilter(
-            after=max(after or 0, place or 0) if ascending else after,
-            before=None if ascending else place,
-            from_=begin,
-            types=_words(type, EVENT_TYPES, "type of event"),
-            betas=_words(beta, None, "beta"),
-            features=_words(feature, None, "feature"),
-            platforms=_words(platform, PLATFORMS, "platform"),
-            ascending=ascending,
+        body = changelog(
+            context.database,
+            since=since,
+            order=order,
+            type=_words(type, EVENT_TYPES, "type of event"),
+            beta=_words(beta, None, "beta"),
+            feature=_words(feature, None, "feature"),
+            platform=_words(platform, PLATFORMS, "platform"),
+            cursor=cursor,
+            limit=limit,
         )
-        with context.database.read() as session:
-            found = catalog.events(session, wanted, limit + 1)
-        more = write_cursor(found[limit - 1].id) if len(found) > limit else None
-        body = {"items": [event_json(event) for event in found[:limit]], "next": more}
         return answer(request, live.snapshot, body)
 
     return router
@@ -303,7 +297,7 @@ def _known(snapshot: Snapshot, name: str) -> Beta:
     raise NotFound(f"{name} is not in the registry.{hint}")
 
 
-def _evidence(item: catalog.Evidence) -> Json:
+def evidence_json(item: catalog.Evidence) -> Json:
     claim = to_json(item.claim)
     del claim["beta"], claim["until"]
     return {
@@ -314,6 +308,38 @@ def _evidence(item: catalog.Evidence) -> Json:
         "withdrawn_at": to_json(item.withdrawn_at),
         "decides": item.decides,
     }
+
+
+def changelog(
+    database: Database,
+    *,
+    since: str | None = None,
+    order: str = "desc",
+    type: Sequence[str] = (),
+    beta: Sequence[str] = (),
+    feature: Sequence[str] = (),
+    platform: Sequence[str] = (),
+    cursor: str | None = None,
+    limit: int = 100,
+) -> dict[str, Json]:
+    """Return one page of events. `since` is an event's id (exclusive) or a date."""
+    after, begin = since_of(since)
+    ascending = order == "asc"
+    place = read_cursor(cursor, int) if cursor else None
+    wanted = catalog.EventFilter(
+        after=max(after or 0, place or 0) if ascending else after,
+        before=None if ascending else place,
+        from_=begin,
+        types=tuple(type),
+        betas=tuple(beta),
+        features=tuple(feature),
+        platforms=tuple(platform),
+        ascending=ascending,
+    )
+    with database.read() as session:
+        found = catalog.events(session, wanted, limit + 1)
+    more = write_cursor(found[limit - 1].id) if len(found) > limit else None
+    return {"items": [event_json(event) for event in found[:limit]], "next": more}
 
 
 def event_json(event: Event) -> Json:

@@ -1,5 +1,6 @@
-"""The shapes of requests and answers, as OpenAPI shows them. Answers are printed from the core's values;
-these models describe them, and a test holds both together.
+"""The shapes of requests and answers, as OpenAPI shows them.
+
+Answers are printed from the core's values; these models describe them, and a test holds both together.
 """
 
 from __future__ import annotations
