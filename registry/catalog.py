@@ -334,7 +334,7 @@ class _Writer:
     ) -> None:
         before = current_of(known.values())
         after = current_of(item.beta for item in found.values())
-        if before == after or (not known and after is None):
+        if before == after or not known:
             return
         why = found[after].deciding.get("current") if after else None
         self.record(
