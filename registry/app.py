@@ -23,10 +23,6 @@ from registry.jobs import Live
 from registry.scheduler import Scheduler
 from registry.sources import Source
 from registry.sources.catalog import CatalogSource
-from registry.sources.docs import DocsSource
-from registry.sources.litellm import LiteLLMSource
-from registry.sources.release_notes import ReleaseNotesSource
-from registry.sources.sdk import SdkSource
 from registry.web import MAX_BODY, Context, api, errors, schemas
 from registry.web.header import HeaderEndpoint
 
@@ -65,16 +61,37 @@ def http_client() -> httpx2.Client:
 
 def make_sources(settings: Settings) -> list[Source]:
     """Make the sources that are switched on. Offline, only a catalog that is a file is read."""
-    index = settings.sdk_index_url or config.pip_index_url()
-    made: dict[str, Source] = {
-        "catalog": CatalogSource(None if settings.offline else settings.catalog_location),
-        "sdk": SdkSource(**_given(index_url=index)),
-        "litellm": LiteLLMSource(**_given(location=settings.litellm_location, index_url=index)),
-        "release-notes": ReleaseNotesSource(**_given(location=settings.release_notes_location)),
-        "docs": DocsSource(**_given(location=settings.docs_location)),
-    }
     wanted = ["catalog"] if settings.offline else settings.sources
-    return [made[name] for name in wanted]
+    return [_make_source(name, settings) for name in wanted]
+
+
+def _make_source(name: str, settings: Settings) -> Source:
+    """Make one source; what it needs is imported only if it is read."""
+    match name:
+        case "catalog":
+            return CatalogSource(None if settings.offline else settings.catalog_location)
+        case "sdk":
+            from registry.sources.sdk import SdkSource
+
+            return SdkSource(**_given(index_url=_index(settings)))
+        case "litellm":
+            from registry.sources.litellm import LiteLLMSource
+
+            return LiteLLMSource(
+                **_given(location=settings.litellm_location, index_url=_index(settings))
+            )
+        case "release-notes":
+            from registry.sources.release_notes import ReleaseNotesSource
+
+            return ReleaseNotesSource(**_given(location=settings.release_notes_location))
+        case _:
+            from registry.sources.docs import DocsSource
+
+            return DocsSource(**_given(location=settings.docs_location))
+
+
+def _index(settings: Settings) -> str | None:
+    return settings.sdk_index_url or config.pip_index_url()
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from registry.core.changes import Derived, current_of, derive_feature, diff
+from registry.core.changes import Derived, derive_feature, diff
 from registry.core.claims import check_claim
 from registry.core.errors import Conflict, Invalid, NotFound
 from registry.core.facts import (
@@ -36,6 +36,7 @@ from registry.core.facts import (
     to_json,
 )
 from registry.core.names import PLATFORMS, is_well_formed, parse
+from registry.core.resolution import current_of
 from registry.core.wire import beta_from_json, beta_to_json
 from registry.models import (
     BetaRow,

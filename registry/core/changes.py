@@ -32,7 +32,7 @@ from registry.core.facts import (
 )
 from registry.core.names import ANTHROPIC_OPERATED, PLATFORMS, Platform, parse
 
-__all__ = ["Derived", "current_of", "derive_feature", "diff", "snapshot_of"]
+__all__ = ["Derived", "derive_feature", "diff", "snapshot_of"]
 
 _RANK: Final[dict[str, int]] = {
     "operator": 6,
@@ -97,25 +97,6 @@ def derive_feature(
         )
         for name, found in derived.items()
     }
-
-
-def current_of(betas: Iterable[Beta], platform: Platform = "anthropic") -> str | None:
-    """Return the current beta of a feature on a platform, if there is one.
-
-    A stated one holds unless it is refused there; else the only one that is active or deprecated
-    and not refused there (CONTRACT, section 1).
-    """
-    here = [beta for beta in betas if _state(beta, platform) != "refused"]
-    for beta in here:
-        if beta.current:
-            return beta.name
-    live = [beta.name for beta in here if beta.status in ("active", "deprecated")]
-    return live[0] if len(live) == 1 else None
-
-
-def _state(beta: Beta, platform: Platform) -> str:
-    known = beta.platforms.get(platform)
-    return known.state if known else "unknown"
 
 
 def _newer(beta: Beta, others: Iterable[Derived]) -> tuple[str, ...]:

@@ -1,0 +1,818 @@
+"""What to send: a snapshot and a request in, a header value out, with a reason for every difference.
+
+A pure function over an immutable snapshot, run alike by the server and by clients on their own copy.
+
+    resolve   betas and features -> the value to send, what was dropped, what to know about the rest
+    check     a value as it stands -> a verdict on every name in it
+    features  every feature with its current beta
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Any, Final, Literal, cast, get_args
+
+from registry.core.errors import Invalid, NotFound
+from registry.core.facts import Beta, Exception_, Json, PlatformState, Snapshot, State, Status
+from registry.core.names import (
+    ANTHROPIC_OPERATED,
+    PLATFORMS,
+    Platform,
+    is_well_formed,
+    model_matches,
+    parse,
+    read_header,
+    sort_key,
+)
+
+__all__ = [
+    "MAX_NAMES",
+    "Ask",
+    "Deprecation",
+    "Place",
+    "Resolution",
+    "check",
+    "current_of",
+    "did_you_mean",
+    "feature",
+    "features",
+    "resolve",
+]
+
+Policy = Literal["strict", "filter", "advise"]
+OnUnknown = Literal["error", "pass", "drop"]
+Kind = Literal["beta", "feature"]
+
+HEADER: Final = "anthropic-beta"
+BODY_FIELD: Final = "anthropic_beta"
+MAX_NAMES: Final = 500
+"""Names in one request; upstream takes far fewer."""
+
+_LIVE: Final = ("active", "deprecated")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A request: betas and features in the order asked, and where they will be sent.
+
+    What is None is taken from `target`, else from the defaults: platform `anthropic`, endpoint
+    `messages`, and on Bedrock the API `invoke`.
+    """
+
+    requested: tuple[tuple[str, str], ...] = ()
+    platform: str | None = None
+    api: str | None = None
+    model: str | None = None
+    endpoint: str | None = None
+    target: str | None = None
+    policy: str = "strict"
+    on_unknown: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a request goes. `endpoint_asked` tells a named endpoint from the default."""
+
+    platform: Platform = "anthropic"
+    api: str | None = None
+    model: str | None = None
+    endpoint: str = "messages"
+    endpoint_asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Warning_:  # noqa: N801 - `Warning` is taken
+    """Something to know about a beta that is sent nevertheless."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """One name that is sent."""
+
+    name: str
+    requested: str
+    status: str
+    warnings: tuple[Warning_, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """One name that was asked for and is not sent."""
+
+    requested: str
+    reason: str
+    detail: str
+    use_instead: str | None = None
+    body_fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deprecation:
+    """A deprecated beta among those sent; either day may be unknown."""
+
+    beta: str
+    deprecated_on: date | None
+    sunset_on: date | None
+    superseded_by: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """The answer to an `Ask`."""
+
+    place: Place
+    revision: int
+    sent: tuple[Sent, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+    deprecations: tuple[Deprecation, ...] = ()
+
+    @property
+    def value(self) -> str:
+        """The header value; empty when the header must be omitted."""
+        return ",".join(item.name for item in self.sent)
+
+    def to_json(self) -> dict[str, Json]:
+        """Print it in the shape of the contract (`GET /v1/header`)."""
+        in_body = self.place.platform == "bedrock" and self.place.api == "invoke"
+        names = [item.name for item in self.sent]
+        return {
+            "header": HEADER,
+            "value": self.value,
+            "omit": not names,
+            "platform": self.place.platform,
+            "placement": "body" if in_body else "header",
+            "body": {BODY_FIELD: names} if in_body and names else None,
+            "betas": [_sent_json(item) for item in self.sent],
+            "dropped": [_dropped_json(item) for item in self.dropped],
+            "revision": self.revision,
+        }
+
+
+def _sent_json(item: Sent) -> Json:
+    warnings = [{"code": warning.code, "detail": warning.detail} for warning in item.warnings]
+    return {
+        "name": item.name,
+        "requested": item.requested,
+        "status": item.status,
+        "warnings": warnings,
+    }
+
+
+def _dropped_json(item: Dropped) -> Json:
+    return {
+        "requested": item.requested,
+        "reason": item.reason,
+        "detail": item.detail,
+        "use_instead": item.use_instead,
+        "body_fields": list(item.body_fields),
+    }
+
+
+# --- The place ------------------------------------------------------------------------------------
+
+
+def _place(snapshot: Snapshot, ask: Ask) -> Place:
+    """Complete and check where a request goes. Raises `Invalid` or `NotFound`."""
+    given: Mapping[str, str | None] = {}
+    if ask.target:
+        if ask.target not in snapshot.targets:
+            known = ", ".join(sorted(snapshot.targets)) or "none is configured"
+            raise NotFound(f"There is no target {ask.target[:64]!r}; known targets: {known}.")
+        given = snapshot.targets[ask.target]
+    platform = ask.platform or given.get("platform") or "anthropic"
+    _word(platform, PLATFORMS, "platform")
+    api = ask.api or (given.get("api") if platform == given.get("platform") else None)
+    if platform == "bedrock":
+        api = api or "invoke"
+        _word(api, ("invoke", "mantle"), "Bedrock API")
+    elif api:
+        raise Invalid(f"`api` is for bedrock only; leave it out for {platform}.")
+    endpoint = _endpoint(ask.endpoint or given.get("endpoint") or "messages")
+    return Place(
+        platform=cast(Platform, platform),
+        api=api,
+        model=ask.model or given.get("model") or None,
+        endpoint=endpoint,
+        endpoint_asked=bool(ask.endpoint),
+    )
+
+
+def _endpoint(text: str) -> str:
+    """Take `/v1/messages` for `messages`, and what a target probes by default for messages."""
+    plain = text.strip().strip("/").removeprefix("v1/").split("?")[0]
+    return "messages" if plain in ("auto", "models", "list", "") else plain.replace("/", ".")
+
+
+def _word(word: str, allowed: Sequence[str], what: str) -> None:
+    if word not in allowed:
+        raise Invalid(f"{word[:64]!r} is not a {what}; use one of {', '.join(allowed)}.")
+
+
+# --- One beta at one place ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _View:
+    """What is known of one beta at one place, exceptions applied."""
+
+    status: Status
+    accepted: bool | None
+    state: State
+    names: tuple[str, ...]
+    wrong: str | None = None  # `wrong_model` or `wrong_endpoint`, where a refusal is known
+
+
+_NOTHING: Final = PlatformState()
+
+
+def _view(beta: Beta, place: Place) -> _View:
+    known = beta.platforms.get(place.platform, _NOTHING)
+    accepted = known.accepted
+    if accepted is None and place.platform in ANTHROPIC_OPERATED:
+        accepted = beta.accepted
+    view = _View(
+        status=beta.status, accepted=accepted, state=known.state, names=known.names or (beta.name,)
+    )
+    for exception in beta.exceptions:
+        if _applies(exception, place):
+            view = _with_exception(view, exception)
+    return view
+
+
+def _applies(exception: Exception_, place: Place) -> bool:
+    if exception.platform is not None and exception.platform != place.platform:
+        return False
+    if exception.endpoint is not None and _endpoint(exception.endpoint) != place.endpoint:
+        return False
+    if exception.model is None:
+        return True
+    return place.model is not None and model_matches(exception.model, place.model)
+
+
+def _with_exception(view: _View, exception: Exception_) -> _View:
+    wrong, state = view.wrong, view.state
+    if exception.accepted is False:
+        if exception.model is not None:
+            wrong = "wrong_model"
+        elif exception.endpoint is not None:
+            wrong = "wrong_endpoint"
+        else:
+            state = "refused"
+    elif exception.accepted is True:
+        wrong, state = None, "supported"
+    return replace(
+        view,
+        status=exception.status or view.status,
+        accepted=view.accepted if exception.accepted is None else exception.accepted,
+        state=state,
+        wrong=wrong,
+    )
+
+
+# --- Judging --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """One requested item: what would be sent for it, and what is wrong with it."""
+
+    requested: str
+    beta: Beta | None
+    names: tuple[str, ...]
+    status: str
+    reason: str | None = None  # why it is invalid
+    detail: str = ""
+    use_instead: str | None = None
+    needless: bool = False  # ga, and the header does nothing
+    warnings: tuple[Warning_, ...] = field(default=())
+
+
+class _Judge:
+    """Judges the items of one request in order; it remembers what is kept, for conflicts."""
+
+    def __init__(self, snapshot: Snapshot, place: Place) -> None:
+        self._snapshot, self._place = snapshot, place
+
+    def beta(self, name: str) -> _Judged:
+        """Judge a beta asked for by its name."""
+        if not is_well_formed(name):
+            return _Judged(
+                requested=name,
+                beta=None,
+                names=(),
+                status="unknown",
+                reason="malformed",
+                detail="Not a beta name: use 1 to 128 letters, digits, '.', '_' or '-'.",
+            )
+        beta = self._snapshot.betas.get(name)
+        if beta is None:
+            beta = self._by_other_name(name)
+            if beta is None:
+                return self._unknown(name)
+            judged = self._judge(name, beta)
+            return replace(judged, names=(name,))
+        return self._judge(name, beta)
+
+    def _judge(self, requested: str, beta: Beta) -> _Judged:
+        place, view = self._place, _view(beta, self._place)
+        reason, detail = _problem(beta, view, place)
+        return _Judged(
+            requested=requested,
+            beta=beta,
+            names=view.names,
+            status=view.status,
+            reason=reason,
+            detail=detail,
+            use_instead=self.successor(beta),
+            needless=view.status == "ga" and beta.header_effect == "ignored",
+            warnings=_warnings(beta, view, place) if reason is None else (),
+        )
+
+    def feature(self, name: str) -> _Judged:
+        """Judge a feature: its current beta here. Raises `Invalid` if it is ambiguous."""
+        betas = [beta for beta in self._snapshot.betas.values() if beta.feature == name]
+        if not betas:
+            return self._unknown(name, feature=True)
+        current = current_of(betas, self._place)
+        if current is not None:
+            judged = self._judge(name, self._snapshot.betas[current])
+            return self._not_needed(judged) if judged.status == "ga" else judged
+        views = {beta.name: _view(beta, self._place) for beta in betas}
+        live = [name for name, view in views.items() if view.status in _LIVE]
+        open_ = sorted((n for n in live if views[n].state != "refused"), key=sort_key)
+        if len(open_) > 1:
+            raise Invalid(
+                f"{name} has several live betas and none is stated as current; ask for one of "
+                f"{', '.join(open_)} by its name.",
+                slug="ambiguous-feature",
+                extra={"feature": name, "choices": open_},
+            )
+        ordered = sorted(betas, key=lambda beta: sort_key(beta.name), reverse=True)
+        for wanted in ("ga", "live", "retired"):
+            for beta in ordered:
+                status = views[beta.name].status
+                if status == wanted or (wanted == "live" and status in _LIVE):
+                    judged = self._judge(name, beta)
+                    return self._not_needed(judged) if wanted == "ga" else judged
+        return replace(self._judge(name, ordered[0]), names=())
+
+    @staticmethod
+    def _not_needed(judged: _Judged) -> _Judged:
+        assert judged.beta is not None
+        return replace(
+            judged,
+            names=(),
+            reason=None,
+            needless=True,
+            warnings=(),
+            detail=f"{judged.requested} is generally available here and needs no beta header "
+            f"({judged.beta.name}).",
+        )
+
+    def _unknown(self, name: str, *, feature: bool = False) -> _Judged:
+        return _Judged(
+            requested=name,
+            beta=None,
+            names=() if feature else (name,),
+            status="unknown",
+            reason="unknown",
+            detail=_unknown_detail(name, self._snapshot, feature=feature),
+        )
+
+    def _by_other_name(self, name: str) -> Beta | None:
+        """Find the beta that goes by this name on this platform."""
+        for beta in self._snapshot.betas.values():
+            known = beta.platforms.get(self._place.platform)
+            if known is not None and name in known.names:
+                return beta
+        return None
+
+    def successor(self, beta: Beta) -> str | None:
+        """Return what to use instead: the end of the chain of successors, if it can be sent here."""
+        seen = {beta.name}
+        following = beta.superseded_by
+        while following and following not in seen:
+            seen.add(following)
+            found = self._snapshot.betas.get(following)
+            if found is None:
+                return following
+            view = _view(found, self._place)
+            if view.status in _LIVE and view.state != "refused":
+                return following
+            following = found.superseded_by
+        if beta.status in ("retired", "deprecated"):
+            siblings = [b for b in self._snapshot.betas.values() if b.feature == beta.feature]
+            current = current_of(siblings, self._place)
+            return current if current not in seen else None
+        return None
+
+
+def _problem(beta: Beta, view: _View, place: Place) -> tuple[str | None, str]:
+    """Return why the beta is invalid at this place, with a sentence; (None, "") if it is not."""
+    name = beta.name
+    where = place.platform
+    if view.status == "unverified":
+        return "unknown", f"{name} is unverified: {beta.status_reason}"
+    if view.status == "retired" and not view.accepted:
+        when = f" on {beta.retired_on}" if beta.retired_on else ""
+        return "retired", f"{name} was retired{when}: {beta.status_reason}"
+    if view.wrong == "wrong_model":
+        return "wrong_model", f"{name} is refused for the model {place.model} on {where}."
+    if view.wrong == "wrong_endpoint":
+        return "wrong_endpoint", f"{name} is refused on the endpoint {place.endpoint}."
+    if view.state == "refused" and beta.gate == "public":
+        return "refused", f"{name} is refused on {where}."
+    return None, ""
+
+
+def _warnings(beta: Beta, view: _View, place: Place) -> tuple[Warning_, ...]:
+    """Return what to know about a beta that can be sent."""
+    found = [*_status_warnings(beta, view), *_state_warnings(beta, view, place)]
+    if beta.disputed:
+        found.append(Warning_("disputed", f"The evidence contradicts itself: {beta.disputed}"))
+    if beta.superseded_by and view.status == "active":
+        found.append(Warning_("superseded", f"{beta.superseded_by} replaces {beta.name}."))
+    if place.model and beta.models and not _listed(beta.models, place.model):
+        models = ", ".join(beta.models)
+        found.append(
+            Warning_(
+                "model_not_listed", f"{beta.name} is known for {models}; not for {place.model}."
+            )
+        )
+    listed = {_endpoint(endpoint) for endpoint in beta.endpoints}
+    if place.endpoint_asked and listed and place.endpoint not in listed:
+        found.append(
+            Warning_(
+                "endpoint_not_listed",
+                f"{beta.name} is known for {', '.join(sorted(listed))}; not for {place.endpoint}.",
+            )
+        )
+    return tuple(found)
+
+
+def _listed(models: Iterable[str], model: str) -> bool:
+    return any(model_matches(pattern, model) for pattern in models)
+
+
+def _status_warnings(beta: Beta, view: _View) -> list[Warning_]:
+    match view.status:
+        case "deprecated":
+            end = f" It ends on {beta.sunset_on}." if beta.sunset_on else ""
+            instead = f" Use {beta.superseded_by}." if beta.superseded_by else ""
+            return [Warning_("deprecated", f"{beta.name} is deprecated.{end}{instead}")]
+        case "retired":
+            return [Warning_("no_effect", f"{beta.name} is retired: accepted, and without effect.")]
+        case "ga" if beta.header_effect == "changes_response":
+            text = f"{beta.name} is generally available; the header still changes the response."
+            return [Warning_("changes_response", text)]
+        case "ga":
+            return [
+                Warning_(
+                    "not_needed", f"{beta.name} is generally available: the header is not needed."
+                )
+            ]
+    return []
+
+
+def _state_warnings(beta: Beta, view: _View, place: Place) -> list[Warning_]:
+    match view.state:
+        case "refused":
+            text = (
+                f"{beta.name} is refused on {place.platform}, unless your organisation was let in."
+            )
+            return [Warning_("refused", text)]
+        case "restricted":
+            text = f"{beta.name} needs a key or plan that may use it on {place.platform}."
+            return [Warning_("restricted", text)]
+        case "unknown":
+            text = f"Nothing proves that {beta.name} works on {place.platform}."
+            return [Warning_("unproven", text)]
+    return []
+
+
+# --- Resolving ------------------------------------------------------------------------------------
+
+
+def resolve(snapshot: Snapshot, ask: Ask, today: date) -> Resolution:
+    """Resolve a request.
+
+    Raises `Invalid` with slug `invalid-beta` (`invalid` and `would_send` in `extra`) when the policy
+    allows no difference and there is one; with slug `ambiguous-feature` (`choices`) when a feature
+    has several live betas and no current one; and for a word that is none. `today` is the day in UTC.
+    """
+    _word(ask.policy, get_args(Policy), "policy")
+    if ask.on_unknown:
+        _word(ask.on_unknown, get_args(OnUnknown), "value of on_unknown")
+    if len(ask.requested) > MAX_NAMES:
+        raise Invalid(f"At most {MAX_NAMES} names can be asked for at once.")
+    place = _place(snapshot, ask)
+    judge = _Judge(snapshot, place)
+    judged = [_judged(judge, kind, text) for kind, text in dict.fromkeys(ask.requested)]
+    judged = _with_conflicts(judged, place)
+    answer, invalid = _answer(snapshot, place, judged, ask)
+    if not invalid:
+        return answer
+    would_send = resolve(snapshot, replace(ask, policy="filter", on_unknown=_lenient(ask)), today)
+    first = invalid[0]
+    more = f" ({len(invalid) - 1} more)" if len(invalid) > 1 else ""
+    raise Invalid(
+        f"{first.requested[:140]}: {first.reason}. {first.detail}{more}",
+        slug="invalid-beta",
+        extra={
+            "invalid": [_dropped_json(item) for item in invalid],
+            "would_send": would_send.to_json(),
+        },
+    )
+
+
+def _lenient(ask: Ask) -> str | None:
+    return None if ask.on_unknown == "error" else ask.on_unknown
+
+
+def _judged(judge: _Judge, kind: str, text: str) -> _Judged:
+    return judge.feature(text) if kind == "feature" else judge.beta(text)
+
+
+def _with_conflicts(judged: list[_Judged], place: Place) -> list[_Judged]:
+    """Mark the later of two betas that exclude each other here."""
+    kept: list[Beta] = []
+    result = []
+    for item in judged:
+        beta = item.beta
+        if beta is None or item.reason is not None or not item.names:
+            result.append(item)
+            continue
+        rival = next((other for other in kept if _exclude(other, beta, place)), None)
+        if rival is None:
+            kept.append(beta)
+            result.append(item)
+            continue
+        detail = f"{beta.name} cannot be sent together with {rival.name}."
+        result.append(replace(item, reason="conflict", detail=detail, warnings=()))
+    return result
+
+
+def _exclude(one: Beta, other: Beta, place: Place) -> bool:
+    if one.name == other.name:
+        return False
+    pairs = ((one, other), (other, one))
+    return any(
+        link.beta == right.name and _here(link.endpoint, place)
+        for left, right in pairs
+        for link in left.conflicts_with
+    )
+
+
+def _here(endpoint: str | None, place: Place) -> bool:
+    return endpoint is None or _endpoint(endpoint) == place.endpoint
+
+
+def _answer(
+    snapshot: Snapshot, place: Place, judged: list[_Judged], ask: Ask
+) -> tuple[Resolution, list[Dropped]]:
+    """Apply the policy: returns the answer, and what makes it an error."""
+    on_unknown = ask.on_unknown or ("error" if ask.policy == "strict" else "pass")
+    sent: dict[str, Sent] = {}
+    dropped: list[Dropped] = []
+    invalid: list[Dropped] = []
+    kept: list[Beta] = []
+    for item in judged:
+        fate = _fate(item, ask.policy, on_unknown)
+        if fate == "error":
+            invalid.append(_drop(item))
+        elif fate == "drop":
+            dropped.append(_drop(item))
+        else:
+            warnings = item.warnings
+            if item.reason is not None:
+                warnings = (Warning_(item.reason, item.detail), *warnings)
+            for name in item.names:
+                sent.setdefault(
+                    name,
+                    Sent(
+                        name=name, requested=item.requested, status=item.status, warnings=warnings
+                    ),
+                )
+            if item.beta is not None:
+                kept.append(item.beta)
+    complete = _with_companions(sent, kept, place)
+    answer = Resolution(
+        place=place,
+        revision=snapshot.revision,
+        sent=tuple(complete.values()),
+        dropped=tuple(dropped),
+        deprecations=tuple(_deprecation(beta) for beta in _deprecated(kept, place)),
+    )
+    return answer, invalid
+
+
+def _fate(item: _Judged, policy: str, on_unknown: str) -> Literal["send", "drop", "error"]:
+    """Decide what the policy does with one item.
+
+    What no server could read (malformed), and a feature that has no name to send, is never sent.
+    """
+    if item.reason is None:
+        if not item.names:
+            return "drop"
+        return "drop" if item.needless and policy == "filter" else "send"
+    if item.reason == "unknown":
+        if on_unknown == "error":
+            return "error"
+        return "send" if on_unknown == "pass" and item.names else "drop"
+    if policy == "strict":
+        return "error"
+    return "send" if policy == "advise" and item.names and item.reason != "malformed" else "drop"
+
+
+def _drop(item: _Judged) -> Dropped:
+    reason = item.reason or "ga"
+    detail = item.detail or f"{item.requested} is generally available: the header is ignored."
+    fields = item.beta.body_fields if item.beta is not None and reason != "ga" else ()
+    return Dropped(
+        requested=item.requested,
+        reason=reason,
+        detail=detail,
+        use_instead=item.use_instead,
+        body_fields=fields,
+    )
+
+
+def _with_companions(sent: dict[str, Sent], kept: list[Beta], place: Place) -> dict[str, Sent]:
+    """Warn of companions that a beta needs here and that are not sent with it."""
+    present = set(sent) | {beta.name for beta in kept}
+    for beta in kept:
+        missing = [
+            link.beta
+            for link in beta.requires
+            if _here(link.endpoint, place) and link.beta not in present
+        ]
+        first = next((name for name in _names(beta, place) if name in sent), None)
+        if missing and first is not None:
+            text = (
+                f"{beta.name} needs {', '.join(missing)}, which is not among the betas asked for."
+            )
+            extra = Warning_("companion_missing", text)
+            sent[first] = replace(sent[first], warnings=(*sent[first].warnings, extra))
+    return sent
+
+
+def _names(beta: Beta, place: Place) -> tuple[str, ...]:
+    return (*_view(beta, place).names, beta.name)
+
+
+def _deprecated(kept: Iterable[Beta], place: Place) -> list[Beta]:
+    unique = {beta.name: beta for beta in kept}
+    return [beta for beta in unique.values() if _view(beta, place).status == "deprecated"]
+
+
+def _deprecation(beta: Beta) -> Deprecation:
+    return Deprecation(
+        beta=beta.name,
+        deprecated_on=beta.deprecated_on,
+        sunset_on=beta.sunset_on,
+        superseded_by=beta.superseded_by,
+    )
+
+
+# --- Checking -------------------------------------------------------------------------------------
+
+_FAILS: Final = frozenset(
+    {"malformed", "retired", "refused", "wrong_model", "wrong_endpoint", "conflict"}
+)
+_VERDICTS: Final = {
+    "restricted": "restricted",
+    "refused": "restricted",  # refused in general, but this gate opens for some organisations
+    "deprecated": "deprecated",
+    "no_effect": "no_effect",
+    "changes_response": "changes_response",
+    "not_needed": "not_needed",
+    "unproven": "unproven",
+}
+"""Warnings that are verdicts, the weightiest first."""
+
+
+def check(
+    snapshot: Snapshot,
+    *,
+    value: str | None = None,
+    betas: Sequence[str] | None = None,
+    platform: str | None = None,
+    api: str | None = None,
+    model: str | None = None,
+    endpoint: str | None = None,
+    target: str | None = None,
+    today: date,
+) -> dict[str, Json]:
+    """Judge a header value, or names, in the shape of the contract (`POST /v1/check`).
+
+    `valid` is false only if a request would fail. Raises `Invalid` for a word that is none.
+    """
+    if (value is None) == (betas is None):
+        raise Invalid("Give `value` (as it is sent) or `betas` (a list of names), one of them.")
+    names = read_header(value if value is not None else betas or ())
+    ask = Ask(
+        requested=tuple(("beta", name) for name in names),
+        platform=platform,
+        api=api,
+        model=model,
+        endpoint=endpoint,
+        target=target,
+        policy="filter",
+    )
+    answer = resolve(snapshot, ask, today)
+    judge = _Judge(snapshot, answer.place)
+    judged = _with_conflicts([judge.beta(name) for name in names], answer.place)
+    verdicts = [_verdict(item) for item in judged]
+    return {
+        "valid": not any(item["verdict"] in _FAILS for item in verdicts),
+        "value": answer.value,
+        "betas": verdicts,
+    }
+
+
+def _verdict(item: _Judged) -> dict[str, Any]:
+    codes = {warning.code: warning.detail for warning in item.warnings}
+    verdict, detail = item.reason, item.detail
+    if verdict is None:
+        code = next((code for code in _VERDICTS if code in codes), None)
+        verdict = _VERDICTS[code] if code else "ok"
+        detail = codes[code] if code else "Can be sent."
+    return {
+        "name": item.requested,
+        "verdict": verdict,
+        "use_instead": item.use_instead,
+        "detail": detail,
+    }
+
+
+# --- Features -------------------------------------------------------------------------------------
+
+_ANYWHERE: Final = Place()
+
+
+def current_of(betas: Iterable[Beta], place: Place = _ANYWHERE) -> str | None:
+    """Return the current beta of a feature at a place, if there is one.
+
+    A stated one holds unless it is refused there or retired; else the only one that is active or
+    deprecated and not refused there (CONTRACT, section 1).
+    """
+    here = [(beta, view) for beta in betas if (view := _view(beta, place)).state != "refused"]
+    for beta, view in here:
+        if beta.current and view.status != "retired":
+            return beta.name
+    live = [beta.name for beta, view in here if view.status in _LIVE]
+    return live[0] if len(live) == 1 else None
+
+
+def features(snapshot: Snapshot) -> list[dict[str, Json]]:
+    """Return every feature: `feature`, `current`, `choices` (its live betas) and all `betas`."""
+    grouped: dict[str, list[Beta]] = {}
+    for beta in snapshot.betas.values():
+        grouped.setdefault(beta.feature, []).append(beta)
+    return [_feature(name, grouped[name]) for name in sorted(grouped)]
+
+
+def feature(snapshot: Snapshot, name: str) -> dict[str, Json]:
+    """Return one feature in the same shape. Raises `NotFound`."""
+    betas = [beta for beta in snapshot.betas.values() if beta.feature == name]
+    if not betas:
+        raise NotFound(_unknown_detail(name, snapshot, feature=True))
+    return _feature(name, betas)
+
+
+def _feature(name: str, betas: list[Beta]) -> dict[str, Json]:
+    ordered = sorted(betas, key=lambda beta: sort_key(beta.name))
+    return {
+        "feature": name,
+        "current": current_of(betas),
+        "choices": [beta.name for beta in ordered if beta.status in _LIVE],
+        "betas": [beta.name for beta in ordered],
+    }
+
+
+def _unknown_detail(name: str, snapshot: Snapshot, *, feature: bool) -> str:
+    shown = name[:140]
+    known = {beta.feature for beta in snapshot.betas.values()}
+    if feature and name in snapshot.betas:
+        return f"{shown} is a beta, not a feature; ask for it as a beta."
+    if not feature and name in known:
+        return f"{shown} is a feature, not a beta; ask for it as a feature."
+    near = did_you_mean(name, known if feature else snapshot.betas)
+    hint = f" Did you mean {', '.join(near)}?" if near else ""
+    return f"{shown} is not in the registry.{hint}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Return up to three known names that look like a misspelt one, the likeliest first."""
+    cut = name[:128].lower()
+    candidates = [other for other in known if abs(len(other) - len(cut)) <= 12]
+    wanted = parse(cut).feature
+    same = [other for other in candidates if parse(other).feature == wanted and other != name]
+    near = difflib.get_close_matches(cut, candidates, n=3, cutoff=0.8)
+    return tuple(dict.fromkeys([*sorted(same, reverse=True), *near]))[:3]
