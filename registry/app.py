@@ -136,12 +136,13 @@ def create_app(settings: Settings) -> ASGIApp:
         summary="Every Anthropic API beta, its life, and header strings that are valid now.",
         lifespan=lifespan,
         docs_url=None,
+        max_body_size=MAX_BODY,
         redoc_url=None,
     )
     errors.install(app)
     api.install(app, context)
     _document(app)
-    return HeaderEndpoint(_Guard(app, context), context)
+    return HeaderEndpoint(_Measured(app, context), context)
 
 
 def from_environment() -> ASGIApp:
@@ -185,8 +186,8 @@ def _document(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-class _Guard:
-    """Around the framework: bounded bodies, and one line of metrics a request."""
+class _Measured:
+    """Around the framework: what `/metrics` tells of each request."""
 
     def __init__(self, app: ASGIApp, context: Context) -> None:
         self._app, self._metrics = app, context.metrics
@@ -195,7 +196,7 @@ class _Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status, read = time.perf_counter(), 500, 0
+        started, status = time.perf_counter(), 500
 
         async def watch(message: Message) -> None:
             nonlocal status
@@ -203,27 +204,12 @@ class _Guard:
                 status = message["status"]
             await send(message)
 
-        async def bounded() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > MAX_BODY:
-                raise _TooLarge
-            return message
-
         try:
-            await self._app(scope, bounded, watch)
-        except _TooLarge:
-            detail = f"The body is larger than {MAX_BODY:,} bytes; send less."
-            await errors.problem(413, "too-large", detail)(scope, receive, watch)
+            await self._app(scope, receive, watch)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(time.perf_counter() - started)
-
-
-class _TooLarge(BaseException):
-    """Leaves the framework untouched: it would turn an `Exception` into a 400 or a 500."""
 
 
 class _JsonFormatter(logging.Formatter):

@@ -116,7 +116,7 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
         (["--url", "_url"], "url", {"help": "Registry to ask instead of the local database."}),
         (["--database-url", "_database"], "database_url", {"help": DATABASE_HELP}),
     ):
-        command = click.option(*names, expose_value=False, callback=keep(member), **more)(command)  # type: ignore[arg-type]
+        command = click.option(*names, expose_value=False, callback=keep(member), **more)(command)
     return command
 
 
@@ -519,6 +519,7 @@ def _amend_locally(
 @click.pass_obj
 def header(
     options: Options,
+    /,
     names: Sequence[str],
     beta: Sequence[str],
     feature: Sequence[str],
@@ -534,7 +535,7 @@ def header(
         ("feature" if name in features and name not in facts.snapshot.betas else "beta", name)
         for name in names
     ]
-    ask = resolution.Ask(requested=tuple(items), **{k: v for k, v in asked.items() if v})  # type: ignore[arg-type]
+    ask = resolution.Ask(requested=tuple(items), **{k: v for k, v in asked.items() if v})
     found = resolution.resolve(facts.snapshot, ask, _today()).to_json()
     if options.as_json:
         _print_json(found)
@@ -568,7 +569,7 @@ _CODES = {"deprecated": 2, "not_needed": 2, "no_effect": 2, "unknown": 2} | dict
               show_default=True, help="Least that makes the exit code tell.")  # fmt: skip
 @_common
 @click.pass_obj
-def check(options: Options, value: str | None, file: Any, fail_on: str, **asked: Any) -> int:
+def check(options: Options, /, value: str | None, file: Any, fail_on: str, **asked: Any) -> int:
     """Judge a header value. Exit code 2: deprecated, needless or unknown; 3: a request would fail."""
     from registry.core import resolution
 

@@ -42,7 +42,7 @@ def run(settings: Settings, config_file: str | None) -> None:
     shared = uvicorn.Config(
         "registry.app:from_environment", factory=True, workers=settings.workers, **options  # type: ignore[arg-type]
     )  # fmt: skip
-    Multiprocess(shared, target=uvicorn.Server(shared).run, sockets=[listener]).run()
+    Multiprocess(shared, sockets=[listener]).run()
 
 
 def _hand_over(settings: Settings, config_file: str | None) -> None:

@@ -79,8 +79,8 @@ def needs(
                 "with `beta-registry token create`.",
                 slug="unauthenticated",
             )
-        wanted = "feed" if in_url else scope
-        if not auth.allows(cast(auth.Scope, held), cast(auth.Scope, wanted)):
+        wanted: auth.Scope = "feed" if in_url else scope
+        if not auth.allows(cast(auth.Scope, held), wanted):
             raise Forbidden(f"This token has scope {held}; {wanted} is needed.")
 
     return check
@@ -377,12 +377,12 @@ def _operator(context: Context) -> APIRouter:
             yield opened
 
     # With the default scope the commit would come after the answer (FastAPI 0.165, tried).
-    Writing = Annotated[Session, Depends(session, scope="function")]  # noqa: N806 - a type
+    writing = Depends(session, scope="function")
     write = [Depends(needs(context, "write"))]
 
     @router.post("/betas", status_code=201, dependencies=write, tags=["betas"],
                  responses={201: {"model": schemas.Beta}})  # fmt: skip
-    def add_beta(request: Request, body: schemas.NewBeta, opened: Writing) -> Response:
+    def add_beta(request: Request, body: schemas.NewBeta, opened: Session = writing) -> Response:
         """Add a beta that no source knows."""
         facts = body.model_dump(exclude={"name", "reason"}, exclude_unset=True)
         beta = catalog.add(opened, body.name, facts, body.reason, context.clock())
@@ -392,7 +392,7 @@ def _operator(context: Context) -> APIRouter:
     @router.patch("/betas/{name}", dependencies=write, tags=["betas"],
                   responses=schemas.shape(schemas.Beta))  # fmt: skip
     def amend_beta(
-        request: Request, name: Name, body: schemas.Amendment, opened: Writing
+        request: Request, name: Name, body: schemas.Amendment, opened: Session = writing
     ) -> Response:
         """Declare facts by the operator's word (a JSON merge patch); null withdraws one."""
         patch = body.model_dump(exclude={"reason", "until"}, exclude_unset=True)

@@ -208,7 +208,7 @@ def read_ask(query: bytes) -> Ask:
             single[key] = value
     single.pop("service", None)
     single.pop("environment", None)
-    return Ask(requested=tuple(items), **{key: value for key, value in single.items() if value})  # type: ignore[arg-type]
+    return Ask(requested=tuple(items), **{key: value for key, value in single.items() if value})
 
 
 def wants_text(accept: str) -> bool:

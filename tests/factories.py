@@ -1,0 +1,50 @@
+"""Small makers of values for tests: each takes only what the test is about."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from registry.core.facts import Basis, Beta, Claim, Finding, PlatformState, Snapshot
+from registry.core.names import PLATFORMS, parse
+
+TODAY = date(2026, 11, 23)
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def beta(name: str, status: Any = "active", *, state: Any = "supported", **known: Any) -> Beta:
+    """A public beta with one state on all platforms; `platforms` given overrides some of them."""
+    accepted = {"supported": True, "refused": False}.get(state)
+    platforms = {
+        platform: PlatformState(state=state, names=(name,), accepted=accepted, basis="declared")
+        for platform in PLATFORMS
+    } | known.pop("platforms", {})
+    parsed = parse(name)
+    facts = {"gate": "public", "basis": "declared"} | known
+    return Beta(
+        name=name,
+        feature=parsed.feature,
+        release_date=parsed.release_date,
+        status=status,
+        platforms=platforms,
+        **facts,
+    )
+
+
+def snapshot(*betas: Beta, **more: Any) -> Snapshot:
+    """A snapshot of these betas."""
+    return Snapshot(revision=7, as_of=NOW, betas={item.name: item for item in betas}, **more)
+
+
+def claim(
+    name: str, field: str = "status", value: Any = "active", *, on: str = "2026-01-01",
+    source: str = "catalog", basis: Basis = "declared", **more: Any,
+) -> Claim:  # fmt: skip
+    """One claim, made on a day."""
+    at = datetime.fromisoformat(on).replace(tzinfo=UTC)
+    return Claim(beta=name, field=field, value=value, source=source, basis=basis, at=at, **more)
+
+
+def finding(source: str, *claims: Claim, **more: Any) -> Finding:
+    """What one run of a source found."""
+    return Finding(source=source, claims=claims, **more)
