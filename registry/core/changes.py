@@ -178,7 +178,8 @@ def _links(value: Json) -> tuple[Link, ...]:
 def _listed(claims: Iterable[Claim]) -> bool | None:
     """Say whether the SDK's newest list holds the name; None if no list ever held it."""
     said = [claim for claim in claims if claim.field == "listed" and claim.source == "sdk"]
-    return bool(max(said, key=lambda claim: (claim.at, not claim.value)).value) if said else None
+    # The source says "no" only of a name that the newest list does not hold.
+    return all(claim.value for claim in said) if said else None
 
 
 def _with_seen(beta: Beta, claims: Iterable[Claim]) -> Beta:
