@@ -382,7 +382,7 @@ def _platforms(listed: Json, without: Json) -> dict[Platform, State]:
     return states
 
 
-def _platform_words(value: Json, state: str) -> Iterator[tuple[str, str]]:
+def _platform_words(value: Json, state: str) -> Iterator[tuple[str, str]]:  # noqa: C901 - five shapes
     """Yield (words that name a platform, words that say how it is there)."""
     if isinstance(value, str):
         for segment in re.split(r"[;\n]", value):
@@ -577,7 +577,7 @@ class DocsSource:
 
     name = "docs"
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str = "https://platform.claude.com/llms.txt") -> None:
         """Read the docs' `llms.txt` (a URL or a file), a directory of .md files, or one .md file.
 
         A link in a local `llms.txt` is read from the files beside it if there, as in a mirror.
@@ -604,7 +604,7 @@ class DocsSource:
             unchanged=bool(old) and _meaning(old) == _meaning(kept),
             memo=kept,
             cost=run.cost,
-            detail=_detail(run, len(due), claims),
+            detail=_detail(run, claims),
         )
 
     def _places(
@@ -828,7 +828,7 @@ def _claims(known: Mapping[str, Mapping[str, Json]], now: datetime) -> tuple[Cla
     return tuple(chosen.values())
 
 
-def _detail(run: _Run, due: int, claims: tuple[Claim, ...]) -> str:
+def _detail(run: _Run, claims: tuple[Claim, ...]) -> str:
     names = len({claim.beta for claim in claims})
     unread = sum(not page.get("read") for page in run.known.values())
     pages = f"{len(_speaking(run.known))} of {len(run.known)} pages"

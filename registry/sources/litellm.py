@@ -8,37 +8,26 @@ LiteLLM sends the beta there, null that it holds it back, and a name that is mis
 
 from __future__ import annotations
 
-import io
 import json
-import re
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import httpx2
 
-from registry.core.facts import Claim, Cost, Finding, Json, parse_time
+from registry.core.facts import Claim, Cost, Finding, Json
 from registry.core.names import Platform, is_well_formed, read_header
 from registry.sources import Progress, SourceError, fetch, public_url
+from registry.sources.index import File, Wheel, read_project
 
 __all__ = ["LiteLLMSource"]
 
 _FORMAT: Final = 1
 """Shape of the memo. Raise it when the file is read differently, to read it again."""
 
-MAX_CONFIG: Final = 4 * 1024 * 1024
-MAX_DIRECTORY: Final = 8 * 1024 * 1024
-_TAIL: Final = 512 * 1024
-"""Bytes read from the end of a wheel: its directory of some 4,000 files takes 380 kB."""
-
-_HEADER: Final = 16 * 1024
-"""Bytes read at least from where a file begins: its header, and the whole of a small file."""
-
-_CONFIG: Final = "anthropic_beta_headers_config.json"
+MAX_CONFIG: Final = "anthropic_beta_headers_config.json"
 _PROJECT: Final = "litellm"
 
 _COLUMNS: Final[Mapping[Platform, tuple[str, ...]]] = {
@@ -87,33 +76,28 @@ class LiteLLMSource:
         return _finding(self.name, document.text, origin, memo, document.cost)
 
     def _from_index(self, http: httpx2.Client, old: Mapping[str, Json], now: datetime) -> Finding:
-        if not self.index_url:
-            raise SourceError(
-                "No package index is known to read LiteLLM's wheel from; set pip's index URL or "
-                "give the location of its beta config."
-            )
-        url = f"{self.index_url.rstrip('/')}/{_PROJECT}/"
-        page = fetch(http, url, old.get("page"), accept="application/vnd.pypi.simple.v1+json")
-        memo = {"format": _FORMAT, "page": page.memo, "version": old.get("version")}
+        page, files = read_project(http, self.index_url, _PROJECT, old.get("page") or {})
+        memo = {"format": _FORMAT, "page": dict(page.memo), "version": old.get("version")}
         if page.body is None:
             return _unchanged(self.name, memo, page.cost, "The package index has not changed.")
-        wheel = _newest_wheel(page.text, url)
-        if wheel.version == old.get("version"):
-            detail = f"LiteLLM {wheel.version} is still the newest release."
+        wheel = _newest_wheel(files)
+        version = str(wheel.version)
+        if version == old.get("version"):
+            detail = f"LiteLLM {version} is still the newest release."
             return _unchanged(self.name, memo, page.cost, detail)
         text, read = _read_config(http, wheel)
         cost = Cost(
             requests=page.cost.requests + read.requests,
             bytes=page.cost.bytes + read.bytes,
-            bytes_whole=page.cost.bytes + wheel.size,
+            bytes_whole=page.cost.bytes + (wheel.size or 0),
         )
         origin = _Origin(
-            place=f"LiteLLM {wheel.version}",
+            place=f"LiteLLM {version}",
             at=wheel.uploaded or now,
             url=public_url(wheel.url),
-            version=wheel.version,
+            version=version,
         )
-        return _finding(self.name, text, origin, {**memo, "version": wheel.version}, cost)
+        return _finding(self.name, text, origin, {**memo, "version": version}, cost)
 
 
 def _unchanged(source: str, memo: Mapping[str, Json], cost: Cost, detail: str) -> Finding:
@@ -278,180 +262,24 @@ def _quote(name: str, word: _Word) -> str:
     return f"{word.column}: {json.dumps(name)}: {value}"
 
 
-# --- The newest wheel, read by range --------------------------------------------------------------
+# --- The newest wheel -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wheel:
-    """One wheel on the package index."""
-
-    version: str
-    url: str
-    size: int
-    uploaded: datetime | None
-
-
-_STABLE = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,9}(?:\.post\d{1,9})?", re.ASCII)
+def _newest_wheel(files: Sequence[File]) -> File:
+    """Choose the smallest wheel of the highest stable version that is not yanked."""
+    stable = [f for f in files if f.is_wheel and not f.yanked and not f.version.is_prerelease]
+    if not stable:
+        raise SourceError(f"The package index lists no stable wheel of {_PROJECT}.")
+    newest = max(file.version for file in stable)
+    same = (file for file in stable if file.version == newest)
+    return min(same, key=lambda file: (file.size or 0, file.url))
 
 
-def _newest_wheel(text: str, url: str) -> _Wheel:
-    """Choose the smallest wheel of the highest stable version that is not yanked (PEP 691, 700)."""
-    try:
-        page = json.loads(text)
-        files = [file for file in page["files"] if isinstance(file, dict)]
-    except (ValueError, KeyError, TypeError) as error:
-        raise SourceError(
-            f"{public_url(url)} is not a project page in JSON (PEP 691); give the location of LiteLLM's beta "
-            "config instead."
-        ) from error
-    wheels = [wheel for file in files if (wheel := _wheel(file, url))]
-    if not wheels:
-        raise SourceError(f"{public_url(url)} lists no stable wheel of {_PROJECT}.")
-    newest = max(_version_key(wheel.version) for wheel in wheels)
-    same = (wheel for wheel in wheels if _version_key(wheel.version) == newest)
-    return min(same, key=lambda wheel: (wheel.size, wheel.url))
-
-
-def _wheel(file: Mapping[str, Any], url: str) -> _Wheel | None:
-    """Read one file of a project page; None for what is no usable wheel of a stable release."""
-    name, link, size = file.get("filename"), file.get("url"), file.get("size")
-    if not (isinstance(name, str) and isinstance(link, str) and isinstance(size, int)):
-        return None
-    version = name.split("-")[1] if name.count("-") >= 4 and name.endswith(".whl") else ""
-    # A reason for yanking is a string, and counts as yanked even when it is empty.
-    if not _STABLE.fullmatch(version) or file.get("yanked", False) is not False or size <= 0:
-        return None
-    return _Wheel(
-        version=version,
-        url=urljoin(url, link),
-        size=size,
-        uploaded=_upload_time(file.get("upload-time")),
-    )
-
-
-def _upload_time(value: object) -> datetime | None:
-    try:
-        return parse_time(value) if isinstance(value, str) else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def _version_key(version: str) -> tuple[tuple[int, ...], int]:
-    """Order stable versions: by number, trailing zeros being nothing, then by post-release."""
-    release, _, post = version.partition(".post")
-    numbers = [int(number) for number in release.split(".")]
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers), int(post) if post else -1
-
-
-# An encrypted member is a RuntimeError, an unknown compression a NotImplementedError.
-_BAD_WHEEL = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    ValueError,
-)
-
-
-def _read_config(http: httpx2.Client, wheel: _Wheel) -> tuple[str, Cost]:
+def _read_config(http: httpx2.Client, file: File) -> tuple[str, Cost]:
     """Read the config out of a wheel: its directory, then the one file."""
-    remote = _RemoteFile(http, wheel.url, wheel.size)
-    try:
-        with zipfile.ZipFile(remote) as archive:
-            named = [name for name in archive.namelist() if name.rpartition("/")[2] == _CONFIG]
-            if not named:
-                raise SourceError(f"LiteLLM {wheel.version} holds no {_CONFIG}.")
-            with archive.open(min(named, key=len)) as member:
-                body = member.read(MAX_CONFIG + 1)
-    except _BAD_WHEEL as error:
-        raise SourceError(
-            f"{public_url(wheel.url)} is not a wheel that can be read: {error}."
-        ) from error
-    if len(body) > MAX_CONFIG:
-        raise SourceError(
-            f"LiteLLM {wheel.version}: {_CONFIG} is larger than {MAX_CONFIG:,} bytes."
-        )
-    try:
-        return body.decode("utf-8-sig"), Cost(requests=remote.requests, bytes=remote.bytes)
-    except UnicodeDecodeError as error:
-        raise SourceError(f"LiteLLM {wheel.version}: {_CONFIG} is not UTF-8 text.") from error
-
-
-class _RemoteFile(io.RawIOBase):
-    """A file on the web that is read by range (RFC 9110, section 14), end first.
-
-    Keeps the ranges it has read. A reader that jumps about is stopped at `MAX_DIRECTORY` bytes.
-    """
-
-    def __init__(self, http: httpx2.Client, url: str, size: int) -> None:
-        super().__init__()
-        self.requests = 0
-        self.bytes = 0
-        self._http, self._url, self._size, self._at = http, url, size, 0
-        self._blocks: dict[int, bytes] = {}
-        self._load(max(0, size - _TAIL), size)
-
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise OSError("position before the start of the file")
-        self._at = base + offset
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        stop = self._size if size < 0 else min(self._at + size, self._size)
-        if stop <= self._at:
-            return b""
-        found = self._known(self._at, stop)
-        if found is None:
-            self._load(self._at, min(max(stop, self._at + _HEADER), self._size))
-            found = self._known(self._at, stop) or b""
-        self._at = stop
-        return found
-
-    def _known(self, start: int, stop: int) -> bytes | None:
-        for first, block in self._blocks.items():
-            if first <= start and stop <= first + len(block):
-                return block[start - first : stop - first]
-        return None
-
-    def _load(self, start: int, stop: int) -> None:
-        """Ask for the bytes from `start` to before `stop`. Raises `SourceError`."""
-        if self.bytes + stop - start > MAX_DIRECTORY:
-            raise SourceError(
-                f"{public_url(self._url)} takes more than {MAX_DIRECTORY:,} bytes to read."
-            )
-        headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
-        with self._http.stream(
-            "GET", self._url, headers=headers, follow_redirects=True
-        ) as response:
-            self.requests += 1 + len(response.history)
-            if response.status_code != httpx2.codes.PARTIAL_CONTENT:
-                raise SourceError(
-                    f"{public_url(self._url)} answered {response.status_code} to a request for a range; give "
-                    "the location of LiteLLM's beta config instead."
-                )
-            body = bytearray()
-            for chunk in response.iter_bytes():
-                body += chunk
-                if len(body) > stop - start:
-                    break
-        self.bytes += len(body)
-        if len(body) != stop - start:
-            raise SourceError(
-                f"{public_url(self._url)} answered with another range than was asked for."
-            )
-        self._blocks[start] = bytes(body)
+    wheel = Wheel(http, file)
+    named = [name for name in wheel.names() if name.rpartition("/")[2] == _CONFIG]
+    if not named:
+        raise SourceError(f"LiteLLM {file.version} holds no {_CONFIG}.")
+    chosen = min(named, key=len)
+    return wheel.read([chosen])[chosen], wheel.cost
