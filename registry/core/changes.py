@@ -150,9 +150,16 @@ def _winners(claims: Iterable[Claim]) -> dict[str, Claim]:
     for claim in claims:
         if claim.value is None or claim.field in ("listed", "status"):
             continue
-        if claim.field not in best or _weight(claim) >= _weight(best[claim.field]):
+        if claim.field not in best or _outweighs(claim, best[claim.field]):
             best[claim.field] = claim
     return best
+
+
+def _outweighs(claim: Claim, other: Claim) -> bool:
+    """Newer words win, but for the day of the announcement: there the first to tell is right."""
+    if claim.field == "announced_on" and _RANK[claim.basis] == _RANK[other.basis]:
+        return bool(claim.value < other.value)
+    return _weight(claim) >= _weight(other)
 
 
 def _weight(claim: Claim) -> tuple[int, date, int, datetime]:

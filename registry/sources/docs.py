@@ -153,7 +153,7 @@ def _split(text: str) -> tuple[str, str]:
 
 def _parse_yaml(front: str) -> Mapping[str, Json]:
     try:
-        matter = yaml.load(front, _PlainLoader)
+        matter = yaml.load(front, _PlainLoader)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise _Unreadable("its front matter is not YAML") from error
     if matter is None or matter == "":

@@ -27,7 +27,8 @@ __all__ = ["LiteLLMSource"]
 _FORMAT: Final = 1
 """Shape of the memo. Raise it when the file is read differently, to read it again."""
 
-MAX_CONFIG: Final = "anthropic_beta_headers_config.json"
+MAX_CONFIG: Final = 4 * 1024 * 1024
+_CONFIG: Final = "anthropic_beta_headers_config.json"
 _PROJECT: Final = "litellm"
 
 _COLUMNS: Final[Mapping[Platform, tuple[str, ...]]] = {
