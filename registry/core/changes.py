@@ -114,6 +114,9 @@ def _derive(name: str, claims: list[Claim], now: datetime, added: datetime | Non
     """Derive one beta: first each field by itself, then the status, then what follows from it."""
     counting = [claim for claim in claims if claim.until is None or claim.until > now]
     deciding = _winners(counting)
+    held = [claim for claim in counting if claim.field == "listed" and claim.source == "sdk"]
+    if held:
+        deciding["listed"] = max(held, key=lambda claim: (not claim.value, claim.at))
     facts = {field: claim.value for field, claim in deciding.items() if "." not in field}
     parsed = parse(name)
     beta = Beta(
@@ -129,7 +132,8 @@ def _derive(name: str, claims: list[Claim], now: datetime, added: datetime | Non
         conflicts_with=_links(facts.get("conflicts_with")),
         exceptions=tuple(Exception_(**item) for item in facts.get("exceptions") or ()),
         current=facts.get("current") is True,
-        listed=_listed(counting),
+        # The source says "no" only of a name that the newest list does not hold.
+        listed=all(claim.value for claim in held) if held else None,
         added_at=added,
     )
     dates: dict[str, Any] = {field: _day(facts.get(field)) for field in _DATES}
@@ -148,11 +152,16 @@ def _winners(claims: Iterable[Claim]) -> dict[str, Claim]:
     """Choose the claim that counts for each field but `status` and `listed`."""
     best: dict[str, Claim] = {}
     for claim in claims:
-        if claim.value is None or claim.field in ("listed", "status"):
+        if claim.value is None or claim.field in ("listed", "status") or _is_mere_caution(claim):
             continue
         if claim.field not in best or _outweighs(claim, best[claim.field]):
             best[claim.field] = claim
     return best
+
+
+def _is_mere_caution(claim: Claim) -> bool:
+    """LiteLLM holding a name back is no refusal by the platform: it never makes us drop a beta."""
+    return claim.basis in ("litellm", "usage") and claim.value in ("refused", False)
 
 
 def _outweighs(claim: Claim, other: Claim) -> bool:
@@ -180,13 +189,6 @@ def _links(value: Json) -> tuple[Link, ...]:
 
 
 # --- Existence ------------------------------------------------------------------------------------
-
-
-def _listed(claims: Iterable[Claim]) -> bool | None:
-    """Say whether the SDK's newest list holds the name; None if no list ever held it."""
-    said = [claim for claim in claims if claim.field == "listed" and claim.source == "sdk"]
-    # The source says "no" only of a name that the newest list does not hold.
-    return all(claim.value for claim in said) if said else None
 
 
 def _with_seen(beta: Beta, claims: Iterable[Claim]) -> Beta:
@@ -417,7 +419,7 @@ def _at_sunset(beta: Beta, now: datetime) -> Beta:
     """
     if beta.sunset_on is None or beta.basis == "operator" or beta.status == "retired":
         return beta
-    if beta.sunset_on > now.date():
+    if beta.sunset_on >= now.date():
         if beta.status != "active":
             return beta
         reason = f"{beta.status_reason} It ends on {beta.sunset_on}."
