@@ -72,7 +72,7 @@ def test_applying_the_same_finding_twice_changes_nothing(database: Database) -> 
 def test_ids_grow_by_one_and_the_snapshot_stands_at_the_newest(database: Database) -> None:
     """Ids come from the revision row."""
     take(database, docs(declared(X, "active"), declared("other-2026-01-01", "ga")))
-    take(database, docs(declared(X, "retired", "2026-06-01")), days=1)
+    take(database, docs(declared("other-2026-01-01", "retired", "2026-06-01")), days=1)
     assert [event.id for event in all_events(database)] == [1, 2, 3]
     with database.read() as session:
         assert catalog.snapshot(session).revision == 3
@@ -182,7 +182,8 @@ def test_the_operators_word_outweighs_and_can_be_withdrawn(database: Database) -
     back = amend(database, {"status": None, "platforms": {"vertex": None}})
     assert (back.status, back.platforms["vertex"].state) == ("active", "unknown")
     assert types(all_events(database))[1:] == [
-        "beta.retired", "beta.refused", "beta.restored", "beta.changed",
+        "beta.retired", "beta.refused", "feature.current_changed",
+        "beta.restored", "beta.changed", "feature.current_changed",
     ]  # fmt: skip
 
 
@@ -192,7 +193,8 @@ def test_the_operators_word_expires_by_itself(database: Database) -> None:
     amend(database, {"status": "retired"}, until=NOW + timedelta(days=2))
     with database.write() as session:
         assert catalog.advance(session, NOW + timedelta(days=1)) == ()
-        assert types(catalog.advance(session, NOW + timedelta(days=3))) == ["beta.restored"]
+        restored = types(catalog.advance(session, NOW + timedelta(days=3)))
+    assert restored == ["beta.restored", "feature.current_changed"]
 
 
 def test_an_end_that_passes_retires_by_itself(database: Database) -> None:
@@ -202,7 +204,7 @@ def test_an_end_that_passes_retires_by_itself(database: Database) -> None:
     assert known(database).status == "deprecated"
     with database.write() as session:
         events = catalog.advance(session, NOW + timedelta(days=30))
-    assert types(events) == ["beta.retired"]
+    assert types(events) == ["beta.retired", "feature.current_changed"]
     assert str(events[0].effective_on) == "2026-12-01"
 
 
@@ -247,7 +249,8 @@ def test_nothing_is_stored_when_a_transaction_fails(database: Database) -> None:
 def test_events_can_be_filtered(database: Database, wanted: dict[str, Any]) -> None:
     """Every filter finds the one that matches."""
     take(database, docs(declared("other-2026-01-01", "active")))
-    take(database, docs(declared(X, "ga")), days=1)
+    take(database, docs(declared(X, "active")), days=1)
+    take(database, docs(declared(X, "ga", "2026-06-01")), days=2)
     with database.read() as session:
         found = catalog.events(session, catalog.EventFilter(**wanted), 10)
     assert {event.beta for event in found} == {X}

@@ -152,7 +152,8 @@ def test_litellm_holding_a_name_back_is_no_refusal() -> None:
 def test_first_and_last_seen_follow_time_and_not_versions() -> None:
     """A maintenance release of an old line can be the last that held a name."""
     beta = known(listed("2026-05-01", version="0.9.9"), listed("2026-01-01", version="2.0.0"))
-    assert beta.first_seen and beta.last_seen
+    assert beta.first_seen
+    assert beta.last_seen
     assert (beta.first_seen.version, beta.last_seen.version) == ("2.0.0", "0.9.9")
 
 

@@ -272,7 +272,7 @@ def test_successors_are_followed_to_one_that_works() -> None:
 )  # fmt: skip
 def test_a_word_that_is_none_lists_those_that_are(wrong: dict[str, str]) -> None:
     """One sentence says what can be used."""
-    with pytest.raises(Invalid, match="use|leave"):
+    with pytest.raises(Invalid, match=r"use|leave"):
         resolve(snapshot(beta(X)), ask(X, **wrong), TODAY)
 
 
