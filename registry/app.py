@@ -136,13 +136,12 @@ def create_app(settings: Settings) -> ASGIApp:
         summary="Every Anthropic API beta, its life, and header strings that are valid now.",
         lifespan=lifespan,
         docs_url=None,
-        max_body_size=MAX_BODY,
         redoc_url=None,
     )
     errors.install(app)
     api.install(app, context)
     _document(app)
-    return HeaderEndpoint(_Measured(app, context), context)
+    return HeaderEndpoint(_Measured(errors.Bounded(app, MAX_BODY), context), context)
 
 
 def from_environment() -> ASGIApp:

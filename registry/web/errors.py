@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.core.errors import (
     Conflict,
@@ -20,7 +21,7 @@ from registry.core.errors import (
     Unavailable,
 )
 
-__all__ = ["PROBLEMS", "describe", "install", "problem", "status_of"]
+__all__ = ["PROBLEMS", "Bounded", "describe", "install", "problem", "status_of"]
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -51,6 +52,8 @@ _STATUS: Final[dict[type[RegistryError], int]] = {
     Forbidden: 403,
     Unavailable: 503,
 }
+
+_NO_JSON: Final = "The body is not valid JSON; send an object as application/json."
 
 _HTTP_SLUGS: Final = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 
@@ -103,6 +106,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:  # what FastAPI says of a body that it cannot parse at all
+            return problem(422, "invalid-request", _NO_JSON)
         slug = _HTTP_SLUGS.get(error.status_code, "invalid-request")
         detail = {
             404: f"There is nothing at {request.url.path}; see /openapi.json for what there is.",
@@ -126,11 +131,37 @@ def install(app: FastAPI) -> None:
         )
 
 
+class Bounded:
+    """Around the framework: refuses a larger body, as a problem document and not as plain text."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app, self._max = app, max_bytes
+        self._detail = f"The body is larger than {max_bytes:,} bytes; send it in parts."
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        stated = dict(scope.get("headers", [])).get(b"content-length", b"0")
+        if stated.isdigit() and int(stated) > self._max:
+            await problem(413, "too-large", self._detail)(scope, receive, send)
+            return
+        read = 0
+
+        async def bounded() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._max:
+                raise HTTPException(413, self._detail)
+            return message
+
+        await self._app(scope, bounded, send)
+
+
 def _sentence(error: RequestValidationError) -> str:
     """Say the first thing that is wrong with a request, and where."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part != "body")
     if first["type"] == "json_invalid":
-        return "The body is not valid JSON; send an object as application/json."
+        return _NO_JSON
     place = f"{first['loc'][0]} {where}".strip() if first["loc"] else "request"
     return f"{place[:200]}: {first['msg'].removeprefix('Value error, ')}."

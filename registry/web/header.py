@@ -23,7 +23,7 @@ from registry.core.facts import Snapshot, rfc3339
 from registry.core.resolution import Ask, Resolution, resolve
 from registry.web import Context
 from registry.web.answers import etag_of, matches, write_json
-from registry.web.errors import MEDIA_TYPE, describe, status_of
+from registry.web.errors import MEDIA_TYPE, describe, problem, status_of
 
 __all__ = ["HeaderEndpoint"]
 
@@ -65,12 +65,13 @@ class HeaderEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if (
-            scope["type"] != "http"
-            or scope["path"] != PATH
-            or scope["method"] not in ("GET", "HEAD")
-        ):
+        if scope["type"] != "http" or scope["path"] != PATH:
             await self._app(scope, receive, send)
+            return
+        if scope["method"] not in ("GET", "HEAD"):
+            refusal = problem(405, "method-not-allowed", f"{PATH} takes GET and HEAD only.",
+                              headers={"Allow": "GET, HEAD"})  # fmt: skip
+            await refusal(scope, receive, send)
             return
         accept = authorization = none_match = b""
         for name, value in scope["headers"]:
