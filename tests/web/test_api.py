@@ -12,44 +12,42 @@ from registry import catalog
 from tests.factories import NOW, claim, finding
 from tests.web.conftest import DONE, DYING, GONE, LIVE, TWIN_A, TWIN_B, Service
 
-BETA_MEMBERS = set(
-    [
-        "name",
-        "feature",
-        "topic",
-        "release_date",
-        "status",
-        "status_since",
-        "status_reason",
-        "basis",
-        "confidence",
-        "disputed",
-        "header_effect",
-        "accepted",
-        "gate",
-        "superseded_by",
-        "newer",
-        "announced_on",
-        "deprecated_on",
-        "sunset_on",
-        "ga_on",
-        "retired_on",
-        "summary",
-        "docs_url",
-        "endpoints",
-        "models",
-        "requires",
-        "conflicts_with",
-        "body_fields",
-        "notes",
-        "exceptions",
-        "platforms",
-        "first_seen",
-        "last_seen",
-        "added_at",
-        "services",
-    ]
-)
+BETA_MEMBERS = {
+    "name",
+    "feature",
+    "topic",
+    "release_date",
+    "status",
+    "status_since",
+    "status_reason",
+    "basis",
+    "confidence",
+    "disputed",
+    "header_effect",
+    "accepted",
+    "gate",
+    "superseded_by",
+    "newer",
+    "announced_on",
+    "deprecated_on",
+    "sunset_on",
+    "ga_on",
+    "retired_on",
+    "summary",
+    "docs_url",
+    "endpoints",
+    "models",
+    "requires",
+    "conflicts_with",
+    "body_fields",
+    "notes",
+    "exceptions",
+    "platforms",
+    "first_seen",
+    "last_seen",
+    "added_at",
+    "services",
+}
 
 
 ONE_DATABASE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -68,9 +66,15 @@ def test_a_beta_has_every_member_of_the_contract(service: Service) -> None:
     assert (beta["status"], beta["release_date"], beta["sunset_on"]) == (
         "deprecated", "2025-06-01", "2027-02-01",
     )  # fmt: skip
-    assert set(beta["platforms"]["anthropic"]) == set(
-        ["state", "names", "accepted", "basis", "target", "checked_at", "pending"]
-    )
+    assert set(beta["platforms"]["anthropic"]) == {
+        "state",
+        "names",
+        "accepted",
+        "basis",
+        "target",
+        "checked_at",
+        "pending",
+    }
 
 
 @pytest.mark.parametrize(
