@@ -67,7 +67,7 @@ class ReleaseNotesSource:
         web = urlsplit(self.location).scheme in ("http", "https")
         page = public_url(self.location) if web else None
         entries = [replace(entry, url=page) for entry in entries]
-        told = [entry for entry in entries if "beta" in entry.text.lower()]
+        told = [entry for entry in entries if entry.betas or "beta" in entry.text.lower()]
         claims = _claims(told)
         names = {claim.beta for claim in claims}
         return Finding(
@@ -245,6 +245,7 @@ _RETIRED = re.compile(
     r"\bretired\b|\bno longer (?:accepted|supported|available|has any effect)\b"
     r"|\b(?:we've|we have|has been|have been) (?:removed|discontinued|shut down)\b"
 )
+_RETIRED_MODEL = re.compile(r"\bretired\b[^,`]*\bmodels?\b|\bmodels?\b[^,`]*\bretired\b")
 _ENDS = re.compile(r"\b(?:retir|remov|sunset|discontinu|no effect|stop|no longer|end)")
 _DEPRECATED = re.compile(r"\bdeprecated\b")
 _IN_BETA = re.compile(
@@ -299,7 +300,8 @@ def _entry_claims(entry: Entry) -> Iterator[Claim]:
 
 def _sentences(text: str) -> list[str]:
     plain = re.sub(r"\[([^\[\]]*)\]\([^()\s]*\)", r"\1", text)
-    return re.split(r"(?<=[.!?])\s+(?=[A-Z`*])", plain)
+    # A semicolon parts statements too: the end of one thing is not that of the beta beside it.
+    return re.split(r"(?<=[.!?])\s+(?=[A-Z`*])|;\s+", plain)
 
 
 def _say(sentence: str, day: date | None, on: date) -> list[_Said]:
@@ -314,6 +316,8 @@ def _say(sentence: str, day: date | None, on: date) -> list[_Said]:
     if _ELSEWHERE.search(words) and not _HERE.search(words):
         return []
     if re.search(r"\bif\b|\bunless\b|\bonce\b", words):
+        return []
+    if _RETIRED_MODEL.search(words):
         return []
     if _RETIRED.search(words):
         return [_Said("status", "retired"), _Said("retired_on", on.isoformat())]
