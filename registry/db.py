@@ -204,10 +204,8 @@ def _translated(url: URL) -> Iterator[None]:
         ) from error
     except sa.exc.DataError as error:
         raise Invalid(f"The database cannot hold this: {_first_line(error)}") from error
-    except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.InterfaceError) as error:
-        raise Unavailable(_explain(url, error), slug="database-unavailable") from error
     except sa.exc.DBAPIError as error:
-        raise Unavailable(f"The database failed: {_first_line(error)}") from error
+        raise Unavailable(_explain(url, error), slug="database-unavailable") from error
 
 
 def _explain(url: URL, error: sa.exc.DBAPIError) -> str:

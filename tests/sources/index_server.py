@@ -75,7 +75,7 @@ def running() -> Iterator[Index]:
     """Serve an empty index on a free port."""
     index = Index()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"index": index}))
-    server.daemon_threads = True
+    server.daemon_threads = False  # so that closing it waits for the last connection
     threading.Thread(
         target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
     ).start()
