@@ -5,7 +5,7 @@ Called by itself (`alembic revision`), it connects to the database named by `-x 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from alembic import context
@@ -16,7 +16,7 @@ from registry.models import Base
 LOCK = 0x62657461  # "beta": any number will do, as long as all replicas take the same
 
 
-def render_item(kind: str, value: Any, _context: Any) -> str | bool:
+def render_item(kind: str, value: Any, _context: Any) -> str | Literal[False]:
     """Write our own column type as what it is in the database."""
     if kind == "type" and isinstance(value, UTCDateTime):
         return "sa.DateTime(timezone=True)"

@@ -207,7 +207,7 @@ class _Measured:
             await self._app(scope, receive, watch)
         finally:
             route = getattr(scope.get("route"), "path", "none")
-            self._metrics.requests.labels(route, str(status)).inc()
+            self._metrics.requests.cell(route, status)[0] += 1
             self._metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
 

@@ -438,13 +438,17 @@ def _print_evidence(items: Json) -> None:
             f"{item['source']} {item.get('version') or ''}".strip(),
             item["at"][:10],
             "decides" if item.get("decides") else "",
-            item.get("url") or item.get("quote") or "",
+            _shortened(item.get("quote") or item.get("url") or ""),
         )
         for item in items
         if item["field"] not in ("summary", "notes", "topic", "docs_url")
     ]
     click.echo()
     _print_table(("EVIDENCE", "SAYS", "SOURCE", "AT", "", "WHERE"), rows, "No evidence.")
+
+
+def _shortened(text: str, width: int = 70) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 @betas.command("set")

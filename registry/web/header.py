@@ -8,11 +8,11 @@ holds at most `MEMO` answers. Access, limits and metrics are those of every othe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from datetime import time as clock_time
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -45,11 +45,11 @@ Pairs = list[tuple[bytes, bytes]]
 class _Ready:
     """An answer as it goes out. `start` and `body` are ASGI messages, made once."""
 
-    etag: str
+    etag: bytes
     start: Message
     body: Message
     not_modified: Message
-    count: Callable[[], None]
+    counter: list[int]
 
 
 class HeaderEndpoint:
@@ -61,7 +61,8 @@ class HeaderEndpoint:
         self._memo: dict[tuple[bytes, bytes], _Ready] = {}
         self._snapshot: Snapshot | None = None
         self._day = -1
-        self._counters: dict[int, Any] = {}
+        self._allowed: dict[bytes, None] = {}
+        self._tokens: Mapping[str, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -84,8 +85,10 @@ class HeaderEndpoint:
         ready = self._refuse(authorization) if authorization or not self._public else None
         if ready is None:
             ready = self._find(scope["query_string"], accept)
-        ready.count()
-        if none_match and matches(none_match.decode("latin-1"), ready.etag):
+        ready.counter[0] += 1
+        if none_match and (
+            none_match == ready.etag or matches(none_match.decode("latin-1"), ready.etag.decode())
+        ):
             await send(ready.not_modified)
             await send(_EMPTY)
             return
@@ -108,7 +111,14 @@ class HeaderEndpoint:
         return ready
 
     def _refuse(self, authorization: bytes) -> _Ready | None:
-        """Return the refusal of a request without a valid token, or None if it may pass."""
+        """Return the refusal of a request without a valid token, or None if it may pass.
+
+        A token that passed is remembered until any token is made or revoked.
+        """
+        if self._live.tokens is not self._tokens:
+            self._allowed, self._tokens = {}, self._live.tokens
+        if authorization in self._allowed:
+            return None
         secret = _bearer(authorization)
         held = self._live.tokens.get(auth.digest(secret)) if secret else None
         if held is None:
@@ -123,6 +133,8 @@ class HeaderEndpoint:
             return self._problem(
                 Forbidden(f"This token has scope {held}; read is needed."), text=False
             )
+        if len(self._allowed) < MEMO:
+            self._allowed[authorization] = None
         return None
 
     def _make(self, query: bytes, accept: bytes) -> _Ready:
@@ -167,18 +179,12 @@ class HeaderEndpoint:
         start = {"type": "http.response.start", "status": status, "headers": [*own, *headers]}
         not_modified = {"type": "http.response.start", "status": 304, "headers": headers}
         return _Ready(
-            etag,
+            etag.encode(),
             start,
             {"type": "http.response.body", "body": body},
             not_modified,
-            self._counter(status),
+            self._context.metrics.requests.cell(PATH, status),
         )
-
-    def _counter(self, status: int) -> Callable[[], None]:
-        if status not in self._counters:
-            self._counters[status] = self._context.metrics.requests.labels(PATH, str(status)).inc
-        counter: Callable[[], None] = self._counters[status]
-        return counter
 
 
 _EMPTY: Final[Message] = {"type": "http.response.body", "body": b""}

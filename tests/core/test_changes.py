@@ -139,7 +139,7 @@ def test_what_anthropic_runs_inherits_and_others_do_not() -> None:
 
 def test_litellm_holding_a_name_back_is_no_refusal() -> None:
     """Its null is caution, not evidence against the platform; its renames are taken."""
-    shared = {"source": "litellm", "basis": "litellm"}
+    shared: Any = {"source": "litellm", "basis": "litellm"}
     beta = known(
         claim(X, "platforms.vertex.state", "refused", **shared),
         claim(X, "platforms.bedrock.state", "supported", **shared),

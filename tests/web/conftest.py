@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ class Service:
 
     http: httpx2.Client
     database: Database
-    tokens: dict[str, str]
+    tokens: Mapping[Any, str]
 
     def get(self, path: str, scope: str | None = None, **more: Any) -> httpx2.Response:
         """Read a path, with the token of a scope if one is named."""

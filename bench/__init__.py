@@ -1,0 +1,1 @@
+"""The product's figures, measured: each `bench_*` module has `run()`, which prints one table."""

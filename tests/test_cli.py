@@ -1,0 +1,326 @@
+"""The command line as its users run it: a process of its own, its output and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from registry import auth, jobs
+from registry.config import now
+from registry.db import Database
+from registry.sources.catalog import CatalogSource
+from tests.factories import NOW
+
+COMMAND = [sys.executable, "-m", "registry.cli"]
+MCP = "mcp-client-2025-11-20"
+GONE = "computer-use-2024-10-22"
+
+
+def run(*arguments: str, text: str | None = None, env: Mapping[str, str] = {}) -> Any:
+    """Run the command line to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, input=text, timeout=120,
+        env={**os.environ, **env}, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def filled(sqlite_url: str) -> str:
+    """A local database that holds the bundled catalog; gives its URL."""
+    database = Database(sqlite_url)
+    with httpx2.Client() as http:
+        assert jobs.sync(database, CatalogSource(), http, now).error is None
+    database.close()
+    return sqlite_url
+
+
+def test_help_names_the_commands_and_imports_no_server() -> None:
+    """Quick because it loads nothing of the server."""
+    found = run("--help")
+    assert found.returncode == 0
+    for word in ("serve", "db", "sync", "betas", "header", "check", "changelog", "token", "export",
+                 "import", "doctor"):  # fmt: skip
+        assert f"\n  {word}" in found.stdout
+    code = (
+        "import sys, registry.cli as c\n"
+        "try: c.cli.main(['--help'], standalone_mode=False)\n"
+        "finally: print([m for m in ('sqlalchemy', 'fastapi', 'pydantic', 'httpx2', 'rich')"
+        " if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip().endswith("[]")
+
+
+def test_without_a_database_the_bundled_catalog_answers() -> None:
+    """Nothing is made on the disk, and the origin is told."""
+    found = run("betas", "show", MCP)
+    assert found.returncode == 0
+    assert "the bundled catalog: catalog of 20" in found.stdout
+    assert "probed never" in found.stdout
+    assert list(Path().iterdir()) == []
+    refused = run("changelog")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+
+
+def test_the_light_client_needs_no_server_packages() -> None:
+    """Reading works where only the light client is installed; serving says what to install."""
+    block = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('sqlalchemy', 'fastapi', 'pydantic', 'pydantic_settings',"
+        " 'alembic', 'uvicorn', 'apscheduler', 'starlette'):\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from registry.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+
+    def light(*arguments: str) -> Any:
+        return subprocess.run([sys.executable, "-c", block, *arguments], capture_output=True,
+                              text=True, check=False)  # fmt: skip
+
+    assert light("header", "mcp-client").stdout == f"{MCP}\n"
+    assert light("check", MCP).returncode == 0
+    served = light("serve")
+    assert (served.returncode, served.stderr) == (
+        1, "Error: Install the server to do this: pip install 'beta-registry[server]'.\n",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["header", "mcp-client", "files-api-2025-04-14"], 0, f"{MCP},files-api-2025-04-14"),
+        (["header"], 0, "omit the header"),
+        (["header", GONE], 1, "retired"),
+        (["header", "mcp-clint"], 1, "not in the registry"),
+        (["header", "mcp-client", "--platform", "azure"], 1, "use one of anthropic"),
+        (["check", MCP], 0, "ok"),
+        (["check", "mine-2026-01-01"], 2, "unknown"),
+        (["check", "mine-2026-01-01", "--fail-on", "retired"], 0, "unknown"),
+        (["check", f"mine-2026-01-01,{GONE}"], 3, "retired"),
+        (["check", GONE, "--fail-on", "never"], 0, "retired"),
+        (["check", "a b"], 3, "malformed"),
+        (["check"], 1, "VALUE or --file"),
+        (["check", "--file", "nowhere"], 1, "nowhere"),
+        (["betas", "list", "--status", "dead"], 1, "use active"),
+        (["betas", "show", "mcp-client-2025-11-21"], 1, "Did you mean"),
+        (["features"], 0, "mcp-client"),
+        (["betas", "list", "-q", "mcp"], 0, MCP),
+        (["serv"], 1, "No such command"),
+        (["--config", "nowhere.toml", "betas", "list"], 1, "Cannot read the settings file"),
+        (["betas", "list", "--url", "http://127.0.0.1:9"], 1, "Cannot reach"),
+        (["betas", "list", "--url", "no url"], 1, "Cannot reach"),
+        (["import", "nowhere.json"], 1, "nowhere.json"),
+        (["db", "upgrade", "--database-url", "mysql://x/y"], 1, "not supported"),
+        (["db", "upgrade", "--database-url", "nonsense"], 1, "cannot be read"),
+        (["db", "upgrade", "--database-url", "sqlite:////nowhere/at/all.db"], 1, "cannot be opened"),
+        (["betas", "list", "--database-url", "sqlite:///none.db"], 1, "db upgrade"),
+        (["completion", "bash"], 0, "_BETA_REGISTRY_COMPLETE"),
+        (["sync", "pypi"], 1, "use catalog"),
+    ],
+)  # fmt: skip
+def test_answers_and_exit_codes(arguments: list[str], code: int, says: str) -> None:
+    """An error is one line on stderr, never a traceback."""
+    found = run(*arguments)
+    assert found.returncode == code, found.stdout + found.stderr
+    assert says in found.stdout + found.stderr
+    assert "Traceback" not in found.stderr
+    if code == 1:
+        assert found.stderr.startswith("Error: ")
+        assert found.stderr.count("\n") == 1
+
+
+def test_json_is_the_apis(filled: str) -> None:
+    """Programs read what the API would have said."""
+    listed = json.loads(run("betas", "list", "--json", "--database-url", filled).stdout)
+    assert len(listed["items"]) >= 99
+    shown = json.loads(run("betas", "show", MCP, "--json", "--database-url", filled).stdout)
+    assert (shown["name"], shown["status"]) == (MCP, "active")
+    events = json.loads(run("changelog", "--json", "--limit", "3", "--database-url", filled).stdout)
+    assert len(events["items"]) == 3
+    value = json.loads(run("header", MCP, "--json", "--database-url", filled).stdout)
+    assert value["value"] == MCP
+
+
+def test_the_operators_word_from_the_command_line(filled: str) -> None:
+    """Set, read, withdraw; bad words change nothing."""
+    at = ["--database-url", filled]
+    said = run(
+        "betas", "set", MCP, "status=deprecated", "sunset_on=2030-01-31", "--reason", "told", *at
+    )
+    assert said.returncode == 0, said.stderr
+    assert "deprecated" in run("betas", "show", MCP, *at).stdout
+    assert run("check", MCP, *["--database-url", filled]).returncode == 2
+    assert run("betas", "set", MCP, "status", "--reason", "x", *at).returncode == 1
+    assert run("betas", "set", MCP, "status=dead", "--reason", "x", *at).returncode == 1
+    back = run("betas", "set", MCP, "status=null", "sunset_on=null", "--reason", "no", *at)
+    assert back.stdout.startswith(f"{MCP}: active")
+
+
+def test_tokens_are_made_listed_and_revoked(filled: str) -> None:
+    """The secret is shown once and stored nowhere."""
+    at = ["--database-url", filled]
+    made = run("token", "create", "ci", "--scope", "write", *at)
+    secret = made.stdout.strip()
+    assert secret
+    assert secret not in run("token", "list", *at).stdout
+    assert secret.encode() not in Path(filled.removeprefix("sqlite:///")).read_bytes()
+    assert run("token", "revoke", "1", *at).returncode == 0
+    assert run("token", "revoke", "9", *at).returncode == 1
+
+
+def test_export_and_import_of_files(filled: str, tmp_path: Path) -> None:
+    """What was exported can be taken in by an empty registry."""
+    out = tmp_path / "out.json"
+    assert run("export", "-o", str(out), "--database-url", filled).returncode == 0
+    other = f"sqlite:///{tmp_path}/other.db"
+    assert run("import", str(out), "--database-url", other).returncode == 0
+    assert run("export", "--database-url", other).stdout == out.read_text()
+    out.write_text("{")
+    bad = run("import", str(out), "--database-url", other)
+    assert (bad.returncode, bad.stderr.count("\n")) == (1, 1)
+
+
+def test_the_database_commands(tmp_path: Path, postgres_url: str) -> None:
+    """Both kinds; a PostgreSQL schema that is out of date is refused by name of the command."""
+    for url in (f"sqlite:///{tmp_path}/new.db", postgres_url):
+        assert run("db", "upgrade", "--database-url", url).returncode == 0
+        assert run("db", "check", "--database-url", url).returncode == 0
+        assert run("db", "downgrade", "base", "--database-url", url).returncode == 0
+    refused = run("serve", "--port", "0", "--database-url", postgres_url)
+    assert refused.returncode == 1
+    assert "run `beta-registry db upgrade`" in refused.stderr
+    assert run("db", "downgrade", "nonsense", "--database-url", postgres_url).returncode == 1
+
+
+def test_a_port_in_use_and_a_locked_database(filled: str) -> None:
+    """Each says what to do."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        found = run("serve", "--port", str(taken.getsockname()[1]), "--database-url", filled)
+    assert found.returncode == 1
+    assert "Choose another with --port" in found.stderr
+
+
+def test_sync_of_a_file_and_the_doctor(tmp_path: Path) -> None:
+    """A source that fails is exit code 1; the doctor repeats why."""
+    url = f"sqlite:///{tmp_path}/new.db"
+    done = run("sync", "catalog", "--database-url", url)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("catalog: ")
+    again = run("sync", "catalog", "--database-url", url)
+    assert "nothing new" in again.stdout
+    bad = run("sync", "docs", "--database-url", url,
+              env={"BETA_REGISTRY_DOCS_LOCATION": str(tmp_path / "none.md")})  # fmt: skip
+    assert bad.returncode == 1
+    told = run("doctor", env={"BETA_REGISTRY_DATABASE_URL": url})
+    assert told.returncode == 1
+    assert "none.md" in told.stdout
+
+
+def test_offline_reads_no_source_but_the_catalog(tmp_path: Path) -> None:
+    """And says so."""
+    url = f"sqlite:///{tmp_path}/new.db"
+    found = run("sync", "sdk", "catalog", "--database-url", url, env={"BETA_REGISTRY_OFFLINE": "1"})
+    assert "sdk: disabled" in found.stderr
+    assert found.returncode == 0
+
+
+@pytest.fixture
+def serving(free_port: int) -> Any:
+    """Start `serve` as a process; gives its URL and the process, and stops it."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: str, env: Mapping[str, str] = {}) -> tuple[str, subprocess.Popen[str]]:
+        process = subprocess.Popen(
+            [*COMMAND, "serve", "--port", str(free_port), *arguments], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={**os.environ, "BETA_REGISTRY_SOURCES": "catalog", **env},
+        )  # fmt: skip
+        started.append(process)
+        url = f"http://127.0.0.1:{free_port}"
+        _until(lambda: _answers(url), process)
+        return url, process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        assert process.stdout
+        process.stdout.read()
+        process.stdout.close()
+        process.wait(timeout=30)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/readyz", timeout=5).status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+def _until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert process.poll() is None, process.stdout.read() if process.stdout else ""
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.05)
+
+
+def test_serve_from_nothing(serving: Any, tmp_path: Path) -> None:
+    """One command: database, catalog, service; reading commands work against it; it stops cleanly."""
+    url, process = serving(env={"BETA_REGISTRY_ADMIN_TOKEN": "a-bootstrap-secret-of-ours"})
+    assert run("header", "mcp-client", "--url", url).stdout == f"{MCP}\n"
+    assert MCP in run("betas", "list", "--url", url).stdout
+    assert run("changelog", "--url", url, "--limit", "2").returncode == 0
+    env = {"BETA_REGISTRY_TOKEN": "a-bootstrap-secret-of-ours"}
+    said = run("betas", "set", MCP, "gate=org", "--reason", "told", "--url", url, env=env)
+    assert said.returncode == 0, said.stderr
+    assert (
+        "token is needed"
+        in run("betas", "set", MCP, "gate=org", "--reason", "x", "--url", url).stderr
+    )
+    assert json.loads(run("export", "--url", url).stdout)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) in (0, -signal.SIGTERM)
+    assert (tmp_path / "beta-registry.db").is_file()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_several_workers_see_a_change(
+    kind: str, serving: Any, request: pytest.FixtureRequest
+) -> None:
+    """Every worker process follows the database."""
+    url_of = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[kind]
+    database_url = request.getfixturevalue(url_of)
+    url, _ = serving("--workers", "2", "--database-url", database_url)
+    database = Database(database_url)
+    with database.write() as session:
+        _, secret = auth.create(session, "t", "read", NOW)
+        from registry import catalog
+
+        catalog.amend(session, MCP, {"status": "retired", "accepted": False}, "told", None, now())
+    database.close()
+    end = time.monotonic() + 60
+    streak = 0
+    while streak < 12:  # new connections land on either worker
+        status = httpx2.get(f"{url}/v1/header?beta={MCP}", timeout=10).status_code
+        streak = streak + 1 if status == 422 else 0
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    headers = {"Authorization": f"Bearer {secret}"}
+    assert httpx2.get(f"{url}/v1/sources", headers=headers, timeout=10).status_code == 200
