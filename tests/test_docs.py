@@ -26,7 +26,7 @@ def test_every_setting_is_in_the_readme() -> None:
 def test_commands_in_the_documents_exist() -> None:
     """`beta-registry WORD` is a command wherever it stands."""
     for page in PAGES:
-        for word in re.findall(r"(?:`|\$ |^)beta-registry ([a-z]+)", page.read_text(), re.M):
+        for word in re.findall(r"(?:`|\$ )beta-registry ([a-z]+)", page.read_text(), re.M):
             assert word in cli.commands, f"{page.name}: {word}"
 
 
