@@ -20,12 +20,12 @@ def test_a_locked_database_is_told(sqlite_url: str) -> None:
     database = db.Database(sqlite_url)
     with (
         pytest.raises(Unavailable, match="is locked by another program; try again"),
-        database.write(),
+        database.write() as session,
     ):
-        pass
+        catalog.apply(session, finding("docs"), NOW, NOW)
     other.close()
-    with database.write():
-        pass
+    with database.write() as session:
+        catalog.apply(session, finding("docs"), NOW, NOW)
     database.close()
 
 
