@@ -35,6 +35,7 @@ from registry.core.facts import (
     parse_time,
     to_json,
 )
+from registry.core.lifecycle import Standing
 from registry.core.names import PLATFORMS, is_well_formed, parse
 from registry.core.resolution import current_of
 from registry.core.wire import beta_from_json, beta_to_json
@@ -47,6 +48,8 @@ from registry.models import (
     RevisionRow,
     SourceRow,
     SourceRunRow,
+    StandingRow,
+    TargetRow,
 )
 
 __all__ = [
@@ -54,6 +57,7 @@ __all__ = [
     "Evidence",
     "Run",
     "SourceStatus",
+    "Writer",
     "add",
     "advance",
     "amend",
@@ -62,11 +66,15 @@ __all__ = [
     "events",
     "evidence",
     "import_claims",
+    "insert",
+    "read_standing",
     "record_failure",
     "revision",
     "snapshot",
     "source_memo",
     "sources",
+    "standings",
+    "withdraw",
 ]
 
 FORGETS_BELOW: Final = 0.5
@@ -135,7 +143,7 @@ def apply(
     The first run of a source is history: its events are marked `backfill`. Raises `Invalid` when
     the source has forgotten most of its names, and then changes nothing.
     """
-    writer = _Writer(session, now)
+    writer = Writer(session, now)
     source = session.get(SourceRow, finding.source)
     first = source is None or source.succeeded_at is None
     backfill = first or finding.source == "catalog"
@@ -174,7 +182,7 @@ def record_failure(
     session: Session, source: str, started: datetime, now: datetime, error: str
 ) -> tuple[Event, ...]:
     """Note that a source could not be read. The first failure of a series is an event."""
-    writer = _Writer(session, now)
+    writer = Writer(session, now)
     row = session.get(SourceRow, source)
     if row is None:
         row = SourceRow(name=source, memo={}, failures=0)
@@ -199,7 +207,7 @@ def add(session: Session, name: str, facts: Mapping[str, Json], reason: str, now
             f"{name[:140]!r} is not a beta name: use 1 to 128 letters, digits, '.', '_' or '-'.",
             slug="malformed-name",
         )
-    writer = _Writer(session, now)
+    writer = Writer(session, now)
     if session.get(BetaRow, name) is not None:
         raise Conflict(f"{name} is in the registry already; change it with PATCH.", slug="exists")
     made = _operator_claims(name, facts, reason, None, now)
@@ -207,7 +215,7 @@ def add(session: Session, name: str, facts: Mapping[str, Json], reason: str, now
         beta=name, field="summary", value=str(facts.get("summary") or ""), source="operator",
         basis="operator", at=now, quote=reason or None,
     )  # fmt: skip
-    _insert(session, made or [existence], now)
+    insert(session, made or [existence], now)
     writer.derive({name}, backfill=False)
     writer.finish()
     return beta(session, name)
@@ -225,7 +233,7 @@ def amend(
 
     `patch` is a JSON merge patch (RFC 7396) of a beta's members. Raises `NotFound` or `Invalid`.
     """
-    writer = _Writer(session, now)
+    writer = Writer(session, now)
     if session.get(BetaRow, name) is None:
         raise NotFound(f"{name} is not in the registry; add it with POST /v1/betas.")
     made = _operator_claims(name, patch, reason, until, now)
@@ -240,7 +248,7 @@ def amend(
         )
         .values(withdrawn_at=now)
     )
-    _insert(session, made, now)
+    insert(session, made, now)
     writer.derive({name}, backfill=False)
     writer.finish()
     return beta(session, name)
@@ -248,7 +256,7 @@ def amend(
 
 def advance(session: Session, now: datetime) -> tuple[Event, ...]:
     """Apply what follows from time alone to every beta. Safe to run at any time, and twice."""
-    writer = _Writer(session, now)
+    writer = Writer(session, now)
     writer.derive(set(session.scalars(sa.select(BetaRow.name))), backfill=False)
     return writer.finish()
 
@@ -257,15 +265,15 @@ def import_claims(
     session: Session, made: Sequence[Claim], as_of: datetime, now: datetime
 ) -> tuple[Event, ...]:
     """Take in an exported catalog. What is known already stays; its events are history."""
-    writer = _Writer(session, now)
+    writer = Writer(session, now)
     known = {_identity(claim) for claim in claims(session)}
     fresh = [claim for claim in made if _identity(claim) not in known]
-    _insert(session, fresh, now)
+    insert(session, fresh, now)
     writer.derive({claim.beta for claim in fresh}, backfill=True)
     return writer.finish(as_of=as_of)
 
 
-class _Writer:
+class Writer:
     """One writing transaction: holds the lock, derives what was touched, numbers the events."""
 
     def __init__(self, session: Session, now: datetime) -> None:
@@ -292,8 +300,9 @@ class _Writer:
         added = {
             name: known[name].added_at or self.now if name in known else self.now for name in names
         }
-        found = derive_feature(counting, self.now, added)
-        found = self._keep_current(known, counting, found, added)
+        standing = standings(self.session, names)
+        found = derive_feature(counting, self.now, added, standing)
+        found = self._keep_current(known, counting, found, added, standing)
         for name in sorted(found):
             before = known.get(name)
             made = diff(before, found[name], self.now, backfill=backfill)
@@ -307,6 +316,7 @@ class _Writer:
         counting: dict[str, list[Claim]],
         found: dict[str, Derived],
         added: Mapping[str, datetime],
+        standing: Mapping[str, Sequence[Standing]],
     ) -> dict[str, Derived]:
         """Keep the current beta of a feature when a discovery alone would move it.
 
@@ -326,9 +336,9 @@ class _Writer:
             at=self.now, quote=f"Stays current: {', '.join(sorted(fresh))} is new, and that alone "
             "moves nothing.",
         )  # fmt: skip
-        _insert(self.session, [keeper], self.now)
+        insert(self.session, [keeper], self.now)
         counting[incumbent] = [*counting[incumbent], keeper]
-        return derive_feature(counting, self.now, added)
+        return derive_feature(counting, self.now, added, standing)
 
     def _note_current(
         self, feature: str, known: Mapping[str, Beta], found: Mapping[str, Derived], backfill: bool
@@ -439,11 +449,12 @@ def _store(session: Session, finding: Finding, now: datetime) -> set[str]:
         gone = [row for row in gone if (row.beta, row.field, row.at) in slots]
     for row in gone:
         row.withdrawn_at = now
-    _insert(session, new, now)
+    insert(session, new, now)
     return {claim.beta for claim in new} | {row.beta for row in gone}
 
 
-def _insert(session: Session, made: Iterable[Claim], now: datetime) -> None:
+def insert(session: Session, made: Iterable[Claim], now: datetime) -> None:
+    """Store claims as evidence. The caller derives what follows."""
     session.add_all(
         EvidenceRow(
             beta=claim.beta,
@@ -546,7 +557,7 @@ def _nulls(patch: Mapping[str, Json]) -> set[str]:
 # --- Entries, events, runs ------------------------------------------------------------------------
 
 
-def _store_entries(writer: _Writer, finding: Finding, *, backfill: bool) -> None:
+def _store_entries(writer: Writer, finding: Finding, *, backfill: bool) -> None:
     rows = writer.session.scalars(sa.select(EntryRow).where(EntryRow.source == finding.source))
     known = {row.key: row for row in rows}
     for entry in sorted(finding.entries, key=lambda entry: (entry.on, entry.key)):
@@ -651,11 +662,21 @@ def snapshot(session: Session) -> Snapshot:
     """Build the snapshot of this transaction's moment; betas in the order of their names."""
     row = session.execute(sa.select(RevisionRow.event, RevisionRow.as_of)).one()
     found = _betas(session, None)
+    rows = list(session.scalars(sa.select(TargetRow).order_by(TargetRow.name)))
+    probed = [target.counted_until for target in rows if target.counted_until]
     return Snapshot(
         revision=row.event,
         as_of=row.as_of or datetime.combine(date(1970, 1, 1), time(), UTC),
         betas={name: found[name] for name in sorted(found)},
-    )
+        probed_at=max(probed, default=None),
+        targets={
+            target.name: {
+                "platform": target.platform, "api": target.api, "model": target.model,
+                "endpoint": target.endpoint,
+            }
+            for target in rows
+        },
+    )  # fmt: skip
 
 
 def beta(session: Session, name: str) -> Beta:
@@ -691,6 +712,47 @@ def _betas(session: Session, feature: str | None) -> dict[str, Beta]:
     }
 
 
+def standings(session: Session, names: Iterable[str]) -> dict[str, list[Standing]]:
+    """Return what targets know of these betas."""
+    rows = session.execute(
+        sa.select(StandingRow.beta, StandingRow.facts, TargetRow.health)
+        .join(TargetRow, TargetRow.name == StandingRow.target)
+        .where(StandingRow.beta.in_(sorted(names)))
+        .order_by(StandingRow.target)
+    )
+    found: dict[str, list[Standing]] = {}
+    for name, facts, health in rows:
+        found.setdefault(name, []).append(
+            replace(read_standing(facts), reliable=health not in ("blind", "unhealthy"))
+        )
+    return found
+
+
+_MOMENTS: Final = ("since", "count_since", "accepted_at", "checked_at")
+
+
+def read_standing(facts: Mapping[str, Json]) -> Standing:
+    """Read what `to_json` printed of a standing."""
+    moments = {key: parse_time(facts[key]) for key in _MOMENTS if facts.get(key)}
+    return Standing(**{**facts, **moments})
+
+
+def withdraw(
+    session: Session, names: Iterable[str], source: str, field: str, now: datetime
+) -> None:
+    """Withdraw the claims of a source on one field of some betas."""
+    session.execute(
+        sa.update(EvidenceRow)
+        .where(
+            EvidenceRow.beta.in_(sorted(names)),
+            EvidenceRow.source.like(source),
+            EvidenceRow.field == field,
+            EvidenceRow.withdrawn_at.is_(None),
+        )
+        .values(withdrawn_at=now)
+    )
+
+
 def claims(session: Session) -> list[Claim]:
     """Return every claim that counts, in a stable order: the whole catalog, ready to export."""
     rows = session.scalars(sa.select(EvidenceRow).where(EvidenceRow.withdrawn_at.is_(None)))
@@ -707,7 +769,9 @@ def evidence(session: Session, name: str, now: datetime) -> list[Evidence]:
         sa.select(EvidenceRow).where(EvidenceRow.beta == name).order_by(EvidenceRow.id)
     ).all()
     counting = [_claim(row) for row in rows if row.withdrawn_at is None]
-    found = derive_feature({name: counting}, now, {name: known.added_at or now})
+    found = derive_feature(
+        {name: counting}, now, {name: known.added_at or now}, standings(session, {name})
+    )
     deciding = {_identity(claim) for claim in found[name].deciding.values()}
     made = [
         Evidence(

@@ -7,27 +7,34 @@ transaction is open while a source is read.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import httpx2
 
-from registry import auth, catalog
-from registry.core.errors import Invalid, RegistryError, Unavailable
-from registry.core.facts import Cost, Snapshot
+from registry import auth, catalog, targets
+from registry.core.errors import Invalid, NotFound, RegistryError, Unavailable
+from registry.core.facts import Cost, Event, Snapshot
+from registry.core.lifecycle import Standing
 from registry.db import Database
+from registry.probing import Candidate, Limits, Report, Sender, sweep
 from registry.sources import Progress, Source, SourceError, collect, quiet
 from registry.sources.catalog import dump_catalog, parse_catalog
 
 __all__ = [
     "Clock",
     "Live",
+    "Probe",
+    "Swept",
     "Synced",
     "advance",
+    "candidates",
     "export_catalog",
     "import_catalog",
     "is_due",
+    "probe",
+    "prune",
     "sync",
 ]
 
@@ -97,6 +104,116 @@ def advance(database: Database, clock: Clock) -> int:
     """Apply what follows from time alone; returns the number of events."""
     with database.write() as session:
         return len(catalog.advance(session, clock()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A configured target, ready to sweep. `connect` makes what sends; it raises `RegistryError`."""
+
+    plan: targets.Plan
+    limits: Limits
+    connect: Callable[[], Sender]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """One sweep as it went, and what it changed."""
+
+    id: int
+    report: Report
+    events: tuple[Event, ...]
+
+
+def candidates(
+    database: Database, plan: targets.Plan, wanted: Sequence[str] = ()
+) -> list[Candidate]:
+    """Return the betas that a target can learn something of; `wanted` names the only ones to take."""
+    with database.read() as session:
+        snapshot = catalog.snapshot(session)
+        held = targets.standings_of(session, plan.name)
+        lists = catalog.source_memo(session, "sdk").get("list_calls") or {}
+    for name in wanted:
+        if name not in snapshot.betas:
+            raise NotFound(f"{name} is not in the registry; add it with POST /v1/betas.")
+    blank = Standing(target=plan.name, platform=plan.platform, api=plan.api, model=plan.model)
+    return [
+        Candidate(
+            name=name,
+            standing=held.get(name, blank),
+            conflicts=frozenset(link.beta for link in beta.conflicts_with),
+            path=lists.get(name) if plan.endpoint == "list" else None,
+        )
+        for name, beta in snapshot.betas.items()
+        if (not wanted or name in wanted)
+        and targets.speaks_of(beta, plan.platform, plan.endpoint)
+        and (plan.endpoint != "list" or name in lists)
+    ]
+
+
+def probe(
+    database: Database,
+    probe: Probe,
+    clock: Clock,
+    pause: Callable[[float], object],
+    *,
+    trigger: str = "schedule",
+    wanted: Sequence[str] = (),
+    sweep_id: int | None = None,
+    generation: int | None = None,
+    progress: Callable[[int, str], None] = lambda _requests, _what: None,
+) -> Swept:
+    """Sweep a target once and record it. No transaction is open while requests are sent.
+
+    Raises `Conflict` when another process took the asked-for sweep.
+    """
+    plan = probe.plan
+    with database.write() as session:
+        targets.ensure(session, [plan], clock())
+        number = targets.begin(session, plan.name, trigger, clock(), sweep_id=sweep_id)
+        status = next(item for item in targets.statuses(session) if item.name == plan.name)
+    report = _sweep(database, probe, status, clock, pause, wanted, progress)
+    with database.write() as session:
+        events = targets.record(session, plan, number, report, clock(), generation)
+    return Swept(id=number, report=report, events=events)
+
+
+def _sweep(
+    database: Database,
+    probe: Probe,
+    status: targets.TargetStatus,
+    clock: Clock,
+    pause: Callable[[float], object],
+    wanted: Sequence[str],
+    progress: Callable[[int, str], None],
+) -> Report:
+    started = clock()
+    try:
+        return sweep(
+            probe.connect(),
+            candidates(database, probe.plan, wanted),
+            probe.limits,
+            platform=probe.plan.platform,
+            model=probe.plan.model,
+            clock=clock,
+            pause=pause,
+            names_refused=probe.plan.api != "invoke"
+            if status.names_refused is None
+            else status.names_refused,
+            turn=status.turn,
+            confirmed=status.confirmed,
+            progress=progress,
+        )
+    except RegistryError as error:
+        return Report(
+            started_at=started, ended_at=clock(), outcome="inconclusive", detail=error.detail,
+            endpoint=probe.plan.endpoint, requests=0,
+        )  # fmt: skip
+
+
+def prune(database: Database, clock: Clock) -> int:
+    """Thin out old observations; returns how many went."""
+    with database.write() as session:
+        return targets.prune(session, clock())
 
 
 class Live:

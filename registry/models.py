@@ -181,3 +181,74 @@ class LeaseRow(Base):
     holder: Mapped[str]
     generation: Mapped[int]
     expires_at: Mapped[datetime]
+
+
+class TargetRow(Base):
+    """What is remembered of a target between its sweeps.
+
+    `identity` changes with everything that an observation depends on; the credential is in it as a keyed
+    hash. `turn` counts sweeps, `failures` inconclusive ones in a row. `counted_until` is the end of the
+    last counted sweep. `confirmed`: an operator says that a mass change is real.
+    """
+
+    __tablename__ = "targets"
+    name: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    platform: Mapped[str] = mapped_column(sa.String(16))
+    api: Mapped[str | None] = mapped_column(sa.String(16))
+    model: Mapped[str]
+    endpoint: Mapped[str] = mapped_column(sa.String(32))
+    identity: Mapped[str]
+    health: Mapped[str] = mapped_column(sa.String(16))
+    detail: Mapped[str]
+    failures: Mapped[int]
+    turn: Mapped[int]
+    confirmed: Mapped[bool]
+    names_refused: Mapped[bool | None]
+    counted_until: Mapped[datetime | None]
+    next_sweep_at: Mapped[datetime | None]
+
+
+class SweepRow(Base):
+    """One sweep. `outcome` is `queued`, `running`, or how it ended; only a `counted` one moved anything."""
+
+    __tablename__ = "sweeps"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    target: Mapped[str] = mapped_column(sa.String(64), index=True)
+    trigger: Mapped[str] = mapped_column(sa.String(16))
+    asked_at: Mapped[datetime]
+    betas: Mapped[list[Any]]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str] = mapped_column(sa.String(16), index=True)
+    detail: Mapped[str]
+    requests: Mapped[int]
+    accepted: Mapped[int]
+    refused: Mapped[int]
+    restricted: Mapped[int]
+    counted: Mapped[bool]
+
+
+class ObservationRow(Base):
+    """What one sweep learned of one beta."""
+
+    __tablename__ = "observations"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    sweep: Mapped[int] = mapped_column(sa.ForeignKey("sweeps.id"), index=True)
+    target: Mapped[str] = mapped_column(sa.String(64))
+    beta: Mapped[str] = mapped_column(sa.String(128), index=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    verdict: Mapped[str] = mapped_column(sa.String(32))
+    http_status: Mapped[int | None]
+    message: Mapped[str]
+    request_id: Mapped[str | None]
+    model: Mapped[str]
+    endpoint: Mapped[str] = mapped_column(sa.String(32))
+
+
+class StandingRow(Base):
+    """What one target knows of one beta; `facts` are the members of `lifecycle.Standing`."""
+
+    __tablename__ = "standings"
+    target: Mapped[str] = mapped_column(sa.ForeignKey("targets.name"), primary_key=True)
+    beta: Mapped[str] = mapped_column(sa.String(128), primary_key=True, index=True)
+    facts: Mapped[dict[str, Any]]

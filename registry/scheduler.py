@@ -15,6 +15,7 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import httpx2
 import sqlalchemy as sa
@@ -22,13 +23,13 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from registry import jobs
-from registry.core.errors import RegistryError
+from registry import jobs, targets
+from registry.core.errors import Conflict, RegistryError
 from registry.db import Database
 from registry.models import LeaseRow
 from registry.sources import Source
 
-__all__ = ["Lease", "Scheduler"]
+__all__ = ["Lease", "Scheduler", "is_alive"]
 
 log = logging.getLogger("registry.scheduler")
 
@@ -36,6 +37,7 @@ LEASE = timedelta(seconds=30)
 RENEW_SECONDS = 10
 TICK_SECONDS = 15
 ADVANCE_SECONDS = 3600
+PRUNE_SECONDS = 86400
 
 
 class Lease:
@@ -92,6 +94,18 @@ class Lease:
             session.execute(insert(LeaseRow).values(values).on_conflict_do_nothing())
 
 
+def is_alive(database: Database, clock: jobs.Clock) -> bool:
+    """Say whether some process holds the lease, so that what is asked for will be done."""
+    with database.read() as session:
+        expires = session.scalar(sa.select(LeaseRow.expires_at).where(LeaseRow.name == "jobs"))
+        if expires is None:
+            return False
+        if database.is_sqlite:
+            return expires > clock()
+        moment = session.scalar(sa.select(sa.func.clock_timestamp()))
+        return bool(moment and expires > moment)
+
+
 class Scheduler:
     """The jobs of one process. `start` returns at once; `stop` waits for a running job."""
 
@@ -103,9 +117,11 @@ class Scheduler:
         http: httpx2.Client,
         clock: jobs.Clock,
         tick_seconds: float = TICK_SECONDS,
+        probes: Sequence[jobs.Probe] = (),
     ) -> None:
         self._database, self._sources, self._every = database, sources, every
         self._http, self._clock, self._tick = http, clock, tick_seconds
+        self._probes = {probe.plan.name: probe for probe in probes}
         self.lease = Lease(database, clock)
         self.leads = False
         self._stopping = threading.Event()
@@ -129,6 +145,17 @@ class Scheduler:
             self._advance, "interval", seconds=ADVANCE_SECONDS, id="advance",
             next_run_time=self._clock() + timedelta(seconds=1),
         )  # fmt: skip
+        for name, probe in self._probes.items():
+            seconds = min(self._tick, max(0.2, probe.plan.confirm_every.total_seconds() / 4))
+            self._scheduler.add_job(
+                self._probe, "interval", [probe], seconds=seconds, jitter=seconds / 4,
+                id=f"probe {name}", next_run_time=self._clock() + timedelta(seconds=0.5),
+            )  # fmt: skip
+        if self._probes:
+            self._scheduler.add_job(
+                self._prune, "interval", seconds=PRUNE_SECONDS, id="prune",
+                next_run_time=self._clock() + timedelta(seconds=60),
+            )  # fmt: skip
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -149,7 +176,61 @@ class Scheduler:
             log.warning("No lease: %s", error)
         if leads and not self.leads:
             log.info("This process runs the jobs (%s).", self.lease.holder)
+            self._take_over()
         self.leads = leads
+
+    def _take_over(self) -> None:
+        """Give the targets their rows, and end the sweeps that a lost process left running."""
+        try:
+            with self._database.write() as session:
+                targets.ensure(
+                    session, [probe.plan for probe in self._probes.values()], self._clock()
+                )
+                targets.abandon(session, self._clock())
+        except RegistryError as error:
+            log.warning("The targets were not prepared: %s", error)
+
+    def _probe(self, probe: jobs.Probe) -> None:
+        """Run the sweeps of one target that are asked for or due."""
+        if not self.leads or self._stopping.is_set():
+            return
+        name = probe.plan.name
+        try:
+            with self._database.read() as session:
+                asked = [item for item in targets.queued(session) if item[1] == name]
+                status = {item.name: item for item in targets.statuses(session)}.get(name)
+            due = status is not None and (
+                status.next_sweep_at is None or status.next_sweep_at <= self._clock()
+            )
+            if asked:
+                number, _, wanted = asked[0]
+                self._run_sweep(probe, trigger="asked", sweep_id=number, wanted=wanted)
+            elif due:
+                self._run_sweep(probe)
+        except Conflict:
+            return  # another process took it
+        except RegistryError as error:
+            log.warning("%s was not probed: %s", name, error)
+
+    def _run_sweep(self, probe: jobs.Probe, **more: Any) -> None:
+        done = jobs.probe(
+            self._database, probe, self._clock, self._stopping.wait,
+            generation=self.lease.generation, **more,
+        )  # fmt: skip
+        report = done.report
+        level = logging.INFO if report.outcome in ("ok", "partial") else logging.WARNING
+        log.log(
+            level, "%s: sweep %d %s, %d requests, %d events. %s", probe.plan.name, done.id,
+            report.outcome, report.requests, len(done.events), report.detail,
+        )  # fmt: skip
+
+    def _prune(self) -> None:
+        if not self.leads:
+            return
+        try:
+            jobs.prune(self._database, self._clock)
+        except RegistryError as error:
+            log.warning("Old observations were not pruned: %s", error)
 
     def _sync(self, source: Source) -> None:
         if not self.leads or self._stopping.is_set():

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 from registry.core.facts import (
@@ -30,6 +31,7 @@ from registry.core.facts import (
     Status,
     to_json,
 )
+from registry.core.lifecycle import Standing, pending, platform_state
 from registry.core.names import ANTHROPIC_OPERATED, PLATFORMS, Platform, parse
 
 __all__ = ["Derived", "derive_feature", "diff", "snapshot_of"]
@@ -72,15 +74,19 @@ class Derived:
 
 
 def derive_feature(
-    claims: Mapping[str, Sequence[Claim]], now: datetime, added: Mapping[str, datetime]
+    claims: Mapping[str, Sequence[Claim]],
+    now: datetime,
+    added: Mapping[str, datetime],
+    standings: Mapping[str, Sequence[Standing]] = MappingProxyType({}),
 ) -> dict[str, Derived]:
-    """Derive all betas of one feature from their claims.
+    """Derive all betas of one feature from their claims, and from what targets know of them.
 
     `claims` holds the claims that still count, for each name; `added` when the registry learned of
     it. All names must share their feature: `newer` and `current` depend on the others.
     """
     derived = {
-        name: _derive(name, list(made), now, added.get(name)) for name, made in claims.items()
+        name: _derive(name, list(made), now, added.get(name), standings.get(name, ()))
+        for name, made in claims.items()
     }
     stated = [
         (_weight(found.deciding["current"]), name)
@@ -110,7 +116,13 @@ def _newer(beta: Beta, others: Iterable[Derived]) -> tuple[str, ...]:
     return tuple(name for _, name in sorted(later))
 
 
-def _derive(name: str, claims: list[Claim], now: datetime, added: datetime | None) -> Derived:
+def _derive(
+    name: str,
+    claims: list[Claim],
+    now: datetime,
+    added: datetime | None,
+    standings: Sequence[Standing],
+) -> Derived:
     """Derive one beta: first each field by itself, then the status, then what follows from it."""
     counting = [claim for claim in claims if claim.until is None or claim.until > now]
     deciding = _winners(counting)
@@ -140,8 +152,9 @@ def _derive(name: str, claims: list[Claim], now: datetime, added: datetime | Non
     lists: dict[str, Any] = {field: tuple(facts.get(field) or ()) for field in _LISTS}
     beta = replace(beta, **dates, **lists)
     beta = _with_seen(beta, claims)
-    beta = _with_platforms(beta, deciding)
-    beta, why = _with_status(beta, counting, deciding, now)
+    beta = _with_platforms(beta, deciding, _winners(c for c in counting if c.basis != "probed"))
+    beta = _with_standings(beta, standings, counting, deciding)
+    beta, why = _with_status(beta, counting, now)
     if why is not None:
         deciding["status"] = why
     beta = _with_consequences(beta, facts, now)
@@ -216,14 +229,19 @@ def _proves_existence(claim: Claim) -> bool:
 # --- Platforms ------------------------------------------------------------------------------------
 
 
-def _with_platforms(beta: Beta, deciding: Mapping[str, Claim]) -> Beta:
-    """Set the state on each platform; what Anthropic runs itself inherits from the Claude API."""
+def _with_platforms(
+    beta: Beta, deciding: Mapping[str, Claim], declared: Mapping[str, Claim]
+) -> Beta:
+    """Set the state on each platform; what Anthropic runs itself inherits from the Claude API.
+
+    Only what is declared there is inherited: an observation speaks only for where it was made.
+    """
     known: dict[Platform, PlatformState] = {}
     for platform in PLATFORMS:
         stated = _platform_state(platform, deciding)
         if stated is not None:
             known[platform] = stated
-    home = known.get("anthropic")
+    home = _platform_state("anthropic", declared)
     for platform in PLATFORMS:
         if platform in known:
             continue
@@ -259,6 +277,52 @@ def _platform_state(platform: Platform, deciding: Mapping[str, Claim]) -> Platfo
     )
 
 
+def _with_standings(
+    beta: Beta, standings: Sequence[Standing], claims: Sequence[Claim], deciding: dict[str, Claim]
+) -> Beta:
+    """Let what targets found outweigh what is told of a platform; only the operator outweighs them."""
+    known = dict(beta.platforms)
+    exceptions = list(beta.exceptions)
+    for platform in PLATFORMS:
+        here = [item for item in standings if item.platform == platform]
+        field = f"platforms.{platform}.state"
+        word = deciding.get(field)
+        speaking = platform_state(here)
+        if speaking is not None and not (word is not None and word.basis == "operator"):
+            known[platform] = replace(
+                known[platform],
+                state=speaking.state,
+                accepted=_accepts(speaking.state),
+                basis="probed",
+                target=speaking.target,
+                checked_at=speaking.checked_at,
+                pending=to_json(pending(speaking)),
+            )
+            source = f"target:{speaking.target}"
+            own = [c for c in claims if c.source == source and c.field == field]
+            if own:
+                deciding[field] = own[-1]
+        exceptions += _exceptions(known[platform], here)
+    return replace(beta, platforms=known, exceptions=tuple(exceptions))
+
+
+def _exceptions(state: PlatformState, here: Sequence[Standing]) -> list[Exception_]:
+    """Return what single targets refuse although the platform as a whole does not."""
+    if state.state == "refused":
+        return []
+    return [
+        Exception_(
+            platform=item.platform,
+            model=item.model or None,
+            endpoint=item.endpoint if item.endpoint != "messages" else None,
+            accepted=False,
+            source=f"target:{item.target}",
+        )
+        for item in sorted(here, key=lambda item: item.target)
+        if item.state == "refused" and not item.stale
+    ]
+
+
 def _accepts(state: str | None) -> bool | None:
     return {"supported": True, "refused": False}.get(state or "")
 
@@ -266,14 +330,12 @@ def _accepts(state: str | None) -> bool | None:
 # --- Status ---------------------------------------------------------------------------------------
 
 
-def _with_status(
-    beta: Beta, claims: list[Claim], deciding: Mapping[str, Claim], now: datetime
-) -> tuple[Beta, Claim | None]:
+def _with_status(beta: Beta, claims: list[Claim], now: datetime) -> tuple[Beta, Claim | None]:
     """Set status, why, and since when: the first rule of evidence that applies."""
     said = _status_claims(claims, now)
     winner = _decide(said)
     if winner is None:
-        return _without_word(beta, claims, deciding), None
+        return _without_word(beta, claims), None
     status = cast(Status, winner.value)
     beta = replace(
         beta,
@@ -319,19 +381,16 @@ def _status_weight(claim: Claim) -> tuple[date, int, datetime]:
     return claim.at.date(), _SOURCE_RANK.get(claim.source, 0), claim.at
 
 
-def _without_word(beta: Beta, claims: list[Claim], deciding: Mapping[str, Claim]) -> Beta:
+def _without_word(beta: Beta, claims: list[Claim]) -> Beta:
     """Nobody states a status: listed or accepted by a target is active, all else unverified."""
     accepting = [
-        claim
-        for field, claim in deciding.items()
-        if claim.basis == "probed" and field.endswith(".state") and claim.value == "supported"
+        platform
+        for platform, known in beta.platforms.items()
+        if known.basis == "probed" and known.state == "supported"
     ]
     seen = beta.first_seen.at.date() if beta.first_seen else None
     if accepting:
-        newest = max(accepting, key=_weight)
-        reason = (
-            f"Accepted on {newest.field.split('.')[1]} since {newest.at.date()}, found by probing."
-        )
+        reason = f"Accepted on {', '.join(accepting)}, found by probing."
         return replace(
             beta, status="active", basis="probed", confidence="high", status_reason=reason,
             status_since=seen,
@@ -375,6 +434,8 @@ def _contradiction(winner: Claim, said: list[Claim]) -> str | None:
     Sources lag behind each other, so an older, less final word is no contradiction: a beta that is
     ga today was in beta yesterday. One that is in beta today was not retired yesterday.
     """
+    if winner.basis == "probed" and any(claim.value == "ga" for claim in said):
+        return "Declared generally available, yet refused by every target that ever accepted it."
     if winner.basis in ("operator", "probed"):
         return None
     for claim in sorted(said, key=_status_weight, reverse=True):
@@ -447,6 +508,8 @@ def _accepted_since(beta: Beta, day: date) -> str | None:
 
 def _accepted(beta: Beta, stated: bool | None) -> bool | None:
     """Say whether the header is taken: probed, stated, or implied by a trusted status."""
+    if beta.status == "retired" and beta.basis == "probed":
+        return False
     probed = [state for state in beta.platforms.values() if state.basis == "probed"]
     if any(state.accepted for state in probed):
         return True

@@ -1,0 +1,134 @@
+"""Which betas to send together: group testing as generators that are fed with answers.
+
+Each yields the names of the next request, is sent what the answer meant, and returns a `Found`. Nothing
+is sent here. The never-issued control name is the caller's: it rides along where `Batch.control` says.
+
+- Where refusals name names, one request tells all the refused ones, and a second one that the rest is
+  accepted: acceptance counts only from a 2xx.
+- Where they do not, halving finds them one by one: when one half is clean, the other is to blame and need
+  not be asked as a whole (generalised binary splitting; Hwang, 1972).
+
+A group that fails for another reason is split too, until whoever causes it stands alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from registry.core.lifecycle import Observed
+
+__all__ = ["Batch", "Found", "Heard", "batches", "halving", "naming"]
+
+HEADER_BYTES: Final = 8 * 1024
+"""Longest header value sent; common servers refuse longer ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The next request. `control`: the never-issued name rides along."""
+
+    names: tuple[str, ...]
+    control: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What an answer meant for a batch. `names` are those that it named, of the ones that were sent."""
+
+    verdict: Observed
+    names: tuple[str, ...] = ()
+    status: int | None = None
+    message: str = ""
+    request_id: str | None = None
+
+
+Found = dict[str, Heard]
+"""The answer that decides for each beta; one that is absent could not be found out."""
+
+Asking = Generator[Batch, Heard, None]
+"""Yields the next request and is sent its answer. What it found stands in the `Found` it was given, also
+when it is stopped half-way."""
+
+
+def batches(
+    names: Sequence[str], conflicts: Mapping[str, frozenset[str]], limit: int, spare: int = 64
+) -> list[tuple[str, ...]]:
+    """Part names into as few groups as will do: no two that conflict, bounded in number and bytes.
+
+    `spare` is room, in bytes, for the control name.
+    """
+    groups: list[list[str]] = []
+    for name in names:
+        for group in groups:
+            fits = len(group) < limit and sum(len(n) + 1 for n in group) + len(name) <= (
+                HEADER_BYTES - spare
+            )
+            if fits and conflicts.get(name, frozenset()).isdisjoint(group):
+                group.append(name)
+                break
+        else:
+            groups.append([name])
+    return [tuple(group) for group in groups]
+
+
+def naming(names: Sequence[str], found: Found, *, control: bool = True) -> Asking:
+    """Find the refused ones where refusals name them.
+
+    With `control`, the first request carries the control name, so it must be refused.
+    """
+    rest = tuple(names)
+    if control:
+        first = yield Batch(rest, control=True)
+        rest = _without_named(rest, first, found)
+    while rest:
+        heard = yield Batch(rest)
+        if heard.verdict == "accepted" or len(rest) == 1:
+            found |= dict.fromkeys(rest, heard)
+            return
+        left = _without_named(rest, heard, found)
+        rest = left if left != rest else (yield from _blame(rest, found))
+
+
+def _without_named(names: tuple[str, ...], heard: Heard, found: Found) -> tuple[str, ...]:
+    if heard.verdict in ("accepted", "inconclusive"):
+        return names
+    found |= {name: heard for name in heard.names if name in names}
+    return tuple(name for name in names if name not in found)
+
+
+def halving(names: Sequence[str], found: Found) -> Asking:
+    """Find the refused ones where refusals name nothing.
+
+    All together first. When that fails, halving finds one that is to blame; what was not cleared on the
+    way goes back into the pool, which is asked as a whole again.
+    """
+    pool = tuple(names)
+    while pool:
+        heard = yield Batch(pool)
+        if heard.verdict == "accepted" or len(pool) == 1:
+            found |= dict.fromkeys(pool, heard)
+            return
+        pool = yield from _blame(pool, found)
+
+
+def _blame(group: tuple[str, ...], found: Found) -> Generator[Batch, Heard, tuple[str, ...]]:
+    """Find one that makes a group fail; add it and those cleared to `found`, return the others."""
+    unclear: tuple[str, ...] = ()
+    while True:
+        if len(group) == 1:
+            # Even one that is left over is asked alone: a refusal counts only by itself.
+            found[group[0]] = yield Batch(group)
+            return unclear
+        middle = len(group) // 2
+        left, right = group[:middle], group[middle:]
+        heard = yield Batch(left)
+        if heard.verdict == "accepted":
+            found |= dict.fromkeys(left, heard)
+            group = right
+        elif len(left) == 1:
+            found[left[0]] = heard
+            return (*right, *unclear)
+        else:
+            group, unclear = left, (*right, *unclear)

@@ -1,0 +1,179 @@
+"""The lifecycle of a beta at a target: the table, and what no sequence of observations can do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.core.lifecycle import (
+    TABLE,
+    Observed,
+    Standing,
+    Thresholds,
+    advance,
+    is_mass_change,
+    pending,
+    platform_state,
+    retirement,
+    would_turn,
+)
+from tests.factories import NOW
+
+SHORT: dict[str, Observed] = {
+    "a": "accepted", "r": "refused", "s": "restricted", "m": "model_unsupported",
+    "-": "inconclusive",
+}  # fmt: skip
+LONG = Thresholds(refusals_to_confirm=3, acceptances_to_recover=2)
+
+
+def live(verdicts: str, standing: Standing | None = None) -> list[str]:
+    """Return the states after each verdict."""
+    standing = standing or Standing()
+    states = []
+    for day, letter in enumerate(verdicts):
+        standing, _ = advance(standing, SHORT[letter], LONG, NOW + timedelta(days=day))
+        states.append(standing.state)
+    return states
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "states"),
+    [
+        ("a", "supported"),
+        ("r", "refused"),
+        ("s", "restricted"),
+        ("-", "unknown"),
+        ("arr", "supported"),
+        ("arrr", "refused"),
+        ("arrarr", "supported"),
+        ("arrarrr", "refused"),
+        ("ar-r-r", "refused"),
+        ("arrs", "supported"),
+        ("arrsss", "restricted"),
+        ("ra", "refused"),
+        ("raa", "supported"),
+        ("rara", "refused"),
+        ("ra-a", "supported"),
+        ("sr", "restricted"),
+        ("saa", "supported"),
+        ("ammm", "refused"),
+    ],
+)
+def test_what_it_takes_to_turn(verdicts: str, states: str) -> None:
+    """Consecutive conclusive sweeps; inconclusive ones do not interrupt."""
+    assert live(verdicts)[-1] == states
+
+
+def test_every_transition_is_in_the_table() -> None:
+    """States times what can be spoken for."""
+    states = ("unknown", "supported", "refused", "restricted")
+    assert set(TABLE) == {(now, to) for now in states for to in states[1:]}
+
+
+@given(st.text("ars-m", max_size=40))
+def test_inconclusive_observations_change_nothing(verdicts: str) -> None:
+    """With or without them, everything else is the same."""
+    told = [letter for letter in verdicts if letter != "-"]
+    standing, without = Standing(), Standing()
+    for letter in verdicts:
+        standing, _ = advance(standing, SHORT[letter], LONG, NOW)
+    for letter in told:
+        without, _ = advance(without, SHORT[letter], LONG, NOW)
+    assert standing == without
+
+
+@given(st.text("ars-m", max_size=60))
+def test_no_state_turns_below_its_threshold(verdicts: str) -> None:
+    """The verdicts before a turn all speak for the new state."""
+    standing, run = Standing(), 0
+    speaks = {"a": "supported", "r": "refused", "m": "refused", "s": "restricted"}
+    last = ""
+    for letter in verdicts:
+        before = standing
+        if letter != "-":
+            run = run + 1 if speaks[letter] == last else 1
+            last = speaks[letter]
+        standing, turned = advance(standing, SHORT[letter], LONG, NOW)
+        assert turned == (standing.state != before.state)
+        assert turned <= would_turn(before, SHORT[letter])
+        if turned and before.state != "unknown":
+            need = 2 if standing.state == "supported" else 3
+            assert run >= need
+        shown = pending(standing)
+        assert shown is None or 0 < shown["count"] < shown["of"]  # type: ignore[operator]
+
+
+def test_another_identity_proves_nothing_from_before() -> None:
+    """The state is still shown; the next answer decides, and nothing was accepted before."""
+    standing, _ = advance(Standing(), "accepted", LONG, NOW)
+    fresh = standing.reset()
+    assert (fresh.state, fresh.accepted_at) == ("supported", None)
+    after, turned = advance(fresh, "refused", LONG, NOW)
+    assert (after.state, turned, after.stale) == ("refused", True, False)
+    assert retirement("public", (), [after]) is None
+
+
+def standing(state: Any = "refused", **more: Any) -> Standing:
+    """A standing that had accepted before."""
+    return replace(
+        Standing(target="t", platform="anthropic", model="m", endpoint="count_tokens", state=state,
+                 accepted_at=NOW, checked_at=NOW),
+        **more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("gate", "endpoints", "standings", "dead"),
+    [
+        ("public", (), [standing()], True),
+        ("unknown", ("messages",), [standing()], True),
+        ("public", ("files",), [standing()], False),
+        ("public", ("files",), [standing(endpoint="files")], True),
+        ("org", (), [standing()], False),
+        ("internal", (), [standing()], False),
+        ("public", (), [standing(accepted_at=None)], False),
+        ("public", (), [standing(platform="bedrock")], False),
+        ("public", (), [standing(platform="google-cloud")], True),
+        ("public", (), [standing(model_bound=True)], False),
+        ("public", (), [standing(stale=True)], False),
+        ("public", (), [standing("restricted")], False),
+        ("public", (), [standing(), standing("supported", target="u")], False),
+        ("public", (), [standing(), standing(target="u")], True),
+        ("public", (), [standing(), standing("supported", platform="vertex")], True),
+        ("public", (), [], False),
+    ],
+)  # fmt: skip
+def test_when_a_refusal_is_a_retirement(
+    gate: str, endpoints: tuple[str, ...], standings: list[Standing], dead: bool
+) -> None:
+    """Rule 4: accepted before, refused now, everywhere that Anthropic runs the API."""
+    assert (retirement(gate, endpoints, standings) is not None) is dead
+
+
+def test_what_several_targets_say_of_a_platform() -> None:
+    """A reliable acceptance wins, else the newest conclusive word."""
+    old, new = NOW, NOW + timedelta(days=1)
+    yes = standing("supported", target="a", checked_at=old)
+    no = standing("refused", target="b", checked_at=new)
+    assert platform_state([yes, no]) == yes
+    assert platform_state([replace(yes, reliable=False), no]) == no
+    assert platform_state([standing("unknown")]) is None
+    strict = standing("refused", platform="vertex", endpoint="count_tokens")
+    assert platform_state([strict]) is None
+    assert platform_state([replace(strict, endpoint="messages")]) is not None
+
+
+@pytest.mark.parametrize(
+    ("held", "turning", "mass"),
+    [(60, 15, False), (60, 16, True), (8, 5, False), (8, 6, True), (4, 4, False), (0, 0, False)],
+)
+def test_a_mass_change_is_more_than_five_and_a_quarter(held: int, turning: int, mass: bool) -> None:
+    """Those that were not accepted before do not count."""
+    standings = [standing("supported")] * held + [standing("refused")] * 50
+    verdicts: list[Observed] = ["refused"] * turning + ["accepted"] * (held - turning)
+    assert is_mass_change(standings, verdicts + ["refused"] * 50) is mass
