@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import logging
+import os
+import secrets
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any, Final
 
 import httpx2
 from fastapi import FastAPI
+from sqlalchemy.engine import make_url
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry import __version__, config
-from registry.config import Settings
-from registry.core.errors import Unavailable
+from registry.config import Settings, Target
+from registry.core.errors import Invalid, Unavailable
+from registry.core.lifecycle import Thresholds
 from registry.db import Database, is_current, upgrade
-from registry.jobs import Live
+from registry.jobs import Live, Probe
+from registry.probing import Limits
+from registry.probing.platforms import ConfigError, Setup, Upstream
 from registry.scheduler import Scheduler
 from registry.sources import Source
 from registry.sources.catalog import CatalogSource
-from registry.web import MAX_BODY, Context, api, errors, schemas
+from registry.targets import Plan
+from registry.web import MAX_BODY, Context, api, errors, probes, schemas
 from registry.web.header import HeaderEndpoint
 
-__all__ = ["create_app", "from_environment", "http_client", "make_sources", "prepare"]
+__all__ = [
+    "about_probing",
+    "create_app",
+    "from_environment",
+    "http_client",
+    "make_probes",
+    "make_sources",
+    "prepare",
+    "secret_key",
+    "setup_of",
+    "targets_of",
+]
 
 POLL_SECONDS = 0.25
 """How often a process asks whether the snapshot moved; a change is visible within a second."""
@@ -111,7 +131,8 @@ def create_app(settings: Settings) -> ASGIApp:
         public_read=settings.public_read,
         source_names=tuple(settings.sources),
         offline=settings.offline,
-        probing=_probing(settings),
+        probing=about_probing(settings),
+        every={target.name: target.every for target in targets_of(settings)},
     )
 
     @asynccontextmanager
@@ -140,6 +161,7 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     errors.install(app)
     api.install(app, context)
+    probes.install(app, context)
     _document(app)
     return HeaderEndpoint(_Measured(errors.Bounded(app, MAX_BODY), context), context)
 
@@ -149,16 +171,131 @@ def from_environment() -> ASGIApp:
     return create_app(config.load())
 
 
-def _probing(settings: Settings) -> str:
-    if settings.targets:
-        return "off: targets are configured, but this version does not probe yet"
-    return "off: no target is configured"
+_CLOUDS: Final = {
+    "AWS_ACCESS_KEY_ID": ("bedrock", 'platform = "bedrock", api = "mantle"'),
+    "GOOGLE_APPLICATION_CREDENTIALS": ("vertex", 'platform = "vertex"'),
+    "ANTHROPIC_FOUNDRY_API_KEY": ("foundry", 'platform = "foundry"'),
+}
+
+
+def targets_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[Target]:
+    """Return the targets: those configured, else the Claude API where its key is in the environment."""
+    if settings.targets or not environ.get("ANTHROPIC_API_KEY"):
+        return list(settings.targets)
+    return [
+        Target(
+            name="claude-api",
+            platform="anthropic",
+            base_url=environ.get("ANTHROPIC_BASE_URL") or None,
+            api_key_env="ANTHROPIC_API_KEY",
+        )
+    ]
+
+
+def about_probing(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
+    """Say whether probing is on, and what to add to switch it on."""
+    found = targets_of(settings, environ)
+    if found:
+        where = "on" if settings.scheduler else "off in this process, which only serves"
+        return f"{where}: {', '.join(target.name for target in found)}"
+    hints = [
+        f'{variable} is set, so add: targets = [{{name = "{name}", {toml}}}]'
+        for variable, (name, toml) in _CLOUDS.items()
+        if environ.get(variable)
+    ]
+    return ". ".join(["off: no target is configured and ANTHROPIC_API_KEY is not set", *hints])
+
+
+def secret_key(settings: Settings) -> bytes:
+    """Return the key for hashes and for what is stored encrypted; made once beside an embedded database.
+
+    Raises `Unavailable` on PostgreSQL when it is not set: replicas must share it.
+    """
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value().encode()
+    url = make_url(settings.database_url)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        raise Unavailable(
+            "BETA_REGISTRY_SECRET_KEY is not set; give all replicas the same long random text, such as "
+            "that of `openssl rand -hex 32`."
+        )
+    path = Path(f"{url.database}.key")
+    try:
+        number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(number, "w") as file:
+            file.write(secrets.token_hex(32))
+    except FileExistsError:
+        pass
+    return path.read_text().strip().encode()
+
+
+def make_probes(settings: Settings) -> list[Probe]:
+    """Make the configured targets ready to sweep. Raises `RegistryError`."""
+    found = targets_of(settings)
+    key = secret_key(settings) if found else b""
+    return [_make_probe(target, key) for target in found]
+
+
+def setup_of(target: Target) -> Setup:
+    """Return what probing needs of a configured target."""
+    return Setup(
+        **target.model_dump(
+            include={
+                "name", "platform", "api", "model", "endpoint", "base_url", "region", "project_id",
+                "resource", "profile", "workspace_id", "ca_file", "headers", "api_key_env",
+                "allow_paid",
+            }
+        ),
+        timeout=target.timeout.total_seconds(),
+    )  # fmt: skip
+
+
+def _make_probe(target: Target, key: bytes) -> Probe:
+    setup = setup_of(target)
+
+    def connect() -> Upstream:
+        try:
+            return Upstream(setup)
+        except ConfigError as error:
+            raise Invalid(str(error)) from None
+
+    def identify() -> str:
+        try:
+            with closing(Upstream(setup)) as upstream:
+                credential = upstream.credential
+        except ConfigError:
+            return ""
+        place = [
+            setup.platform, setup.api, setup.base_url, setup.endpoint, setup.model, setup.region,
+            setup.project_id, setup.resource, setup.workspace_id, sorted(setup.headers.items()),
+            credential,
+        ]  # fmt: skip
+        return hmac.new(key, json.dumps(place).encode(), "sha256").hexdigest()
+
+    plan = Plan(
+        name=target.name,
+        platform=target.platform,
+        api=target.api or ("invoke" if target.platform == "bedrock" else None),
+        model=target.model,
+        endpoint=target.endpoint,
+        identity="",
+        thresholds=Thresholds(
+            refusals_to_confirm=target.refusals_to_confirm,
+            acceptances_to_recover=target.acceptances_to_recover,
+        ),
+        every=target.every,
+        confirm_every=target.confirm_every,
+    )
+    limits = Limits(max_header_betas=target.max_header_betas, max_requests=target.max_requests)
+    return Probe(plan=plan, limits=limits, connect=connect, identify=identify)
 
 
 def _scheduler(settings: Settings, database: Database) -> Scheduler:
     sources = make_sources(settings)
     every = {source.name: settings.every(source.name) for source in sources}
-    scheduler = Scheduler(database, sources, every, http_client(), config.now)
+    scheduler = Scheduler(
+        database, sources, every, http_client(), config.now, probes=make_probes(settings)
+    )
     scheduler.start()
     return scheduler
 

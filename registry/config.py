@@ -13,9 +13,17 @@ import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -79,11 +87,30 @@ class Target(BaseModel):
     allow_paid: bool = False
     every: Duration = timedelta(hours=1)
     confirm_every: Duration = timedelta(minutes=2)
-    refusals_to_confirm: int = Field(3, ge=1)
-    acceptances_to_recover: int = Field(2, ge=1)
-    max_header_betas: int = Field(100, ge=2)
-    max_requests: int = Field(60, ge=3)
+    refusals_to_confirm: int = Field(default=3, ge=1)
+    acceptances_to_recover: int = Field(default=2, ge=1)
+    max_header_betas: int = Field(default=100, ge=2)
+    max_requests: int = Field(default=60, ge=6)
     timeout: Duration = timedelta(seconds=30)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        invoke = self.platform == "bedrock" and self.api != "mantle"
+        if self.api is not None and self.platform != "bedrock":
+            raise ValueError("api is for platform bedrock only; leave it out")
+        if invoke and self.endpoint in ("count_tokens", "models", "list"):
+            raise ValueError(
+                f'Bedrock\'s invoke has no {self.endpoint}; use api = "mantle", or endpoint = '
+                '"messages" with allow_paid = true'
+            )
+        if self.endpoint == "messages" and not self.allow_paid:
+            raise ValueError("endpoint messages costs money; say so with allow_paid = true")
+        if invoke and not self.allow_paid:
+            raise ValueError(
+                "Bedrock's invoke can be probed by paid messages only; set allow_paid = true or use "
+                'api = "mantle"'
+            )
+        return self
 
 
 class Settings(BaseSettings):
@@ -118,6 +145,14 @@ class Settings(BaseSettings):
     litellm_every: Duration = timedelta(days=1)
     release_notes_every: Duration = timedelta(hours=1)
     docs_every: Duration = timedelta(days=1)
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        names = [target.name for target in self.targets]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two targets are called {twice[0]}; give each a name of its own")
+        return self
 
     def every(self, source: str) -> timedelta:
         """Return how often a source is read."""
@@ -180,7 +215,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _explain(error: ValidationError, path: Path | None) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
-    where = [str(part) for part in first["loc"]]
+    where = [str(part) for part in first["loc"]] or ["targets"]
     key = where[0]
     for part in where[1:]:
         key += f"[{part}]" if part.isdigit() else f".{part}"

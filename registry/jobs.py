@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import httpx2
+import sqlalchemy as sa
 
 from registry import auth, catalog, targets
 from registry.core.errors import Invalid, NotFound, RegistryError, Unavailable
 from registry.core.facts import Cost, Event, Snapshot
 from registry.core.lifecycle import Standing
 from registry.db import Database
+from registry.models import LeaseRow
 from registry.probing import Candidate, Limits, Report, Sender, sweep
 from registry.sources import Progress, Source, SourceError, collect, quiet
 from registry.sources.catalog import dump_catalog, parse_catalog
@@ -32,6 +35,7 @@ __all__ = [
     "candidates",
     "export_catalog",
     "import_catalog",
+    "is_alive",
     "is_due",
     "probe",
     "prune",
@@ -108,11 +112,15 @@ def advance(database: Database, clock: Clock) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """A configured target, ready to sweep. `connect` makes what sends; it raises `RegistryError`."""
+    """A configured target, ready to sweep. `connect` makes what sends, `identify` the identity.
+
+    Both look at the credentials of the moment; `connect` raises `RegistryError` when there are none.
+    """
 
     plan: targets.Plan
     limits: Limits
     connect: Callable[[], Sender]
+    identify: Callable[[], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +174,7 @@ def probe(
 
     Raises `Conflict` when another process took the asked-for sweep.
     """
-    plan = probe.plan
+    plan = replace(probe.plan, identity=probe.identify())
     with database.write() as session:
         targets.ensure(session, [plan], clock())
         number = targets.begin(session, plan.name, trigger, clock(), sweep_id=sweep_id)
@@ -188,26 +196,38 @@ def _sweep(
 ) -> Report:
     started = clock()
     try:
-        return sweep(
-            probe.connect(),
-            candidates(database, probe.plan, wanted),
-            probe.limits,
-            platform=probe.plan.platform,
-            model=probe.plan.model,
-            clock=clock,
-            pause=pause,
-            names_refused=probe.plan.api != "invoke"
-            if status.names_refused is None
-            else status.names_refused,
-            turn=status.turn,
-            confirmed=status.confirmed,
-            progress=progress,
-        )
+        invoke = probe.plan.platform == "bedrock" and probe.plan.api != "mantle"
+        with closing(probe.connect()) as sender:
+            return sweep(
+                sender,
+                candidates(database, probe.plan, wanted),
+                probe.limits,
+                platform=probe.plan.platform,
+                model=probe.plan.model,
+                clock=clock,
+                pause=pause,
+                names_refused=not invoke if status.names_refused is None else status.names_refused,
+                turn=status.turn,
+                confirmed=status.confirmed,
+                progress=progress,
+            )
     except RegistryError as error:
         return Report(
             started_at=started, ended_at=clock(), outcome="inconclusive", detail=error.detail,
             endpoint=probe.plan.endpoint, requests=0,
         )  # fmt: skip
+
+
+def is_alive(database: Database, clock: Clock) -> bool:
+    """Say whether some process holds the lease, so that what is asked for will be done."""
+    with database.read() as session:
+        expires = session.scalar(sa.select(LeaseRow.expires_at).where(LeaseRow.name == "jobs"))
+        if expires is None:
+            return False
+        if database.is_sqlite:
+            return expires > clock()
+        moment = session.scalar(sa.select(sa.func.clock_timestamp()))
+        return bool(moment and expires > moment)
 
 
 def prune(database: Database, clock: Clock) -> int:

@@ -29,7 +29,7 @@ from registry.db import Database
 from registry.models import LeaseRow
 from registry.sources import Source
 
-__all__ = ["Lease", "Scheduler", "is_alive"]
+__all__ = ["Lease", "Scheduler"]
 
 log = logging.getLogger("registry.scheduler")
 
@@ -92,18 +92,6 @@ class Lease:
             values = {"name": self._name, "holder": "", "generation": 0, "expires_at": now}
             insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
             session.execute(insert(LeaseRow).values(values).on_conflict_do_nothing())
-
-
-def is_alive(database: Database, clock: jobs.Clock) -> bool:
-    """Say whether some process holds the lease, so that what is asked for will be done."""
-    with database.read() as session:
-        expires = session.scalar(sa.select(LeaseRow.expires_at).where(LeaseRow.name == "jobs"))
-        if expires is None:
-            return False
-        if database.is_sqlite:
-            return expires > clock()
-        moment = session.scalar(sa.select(sa.func.clock_timestamp()))
-        return bool(moment and expires > moment)
 
 
 class Scheduler:

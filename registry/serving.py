@@ -13,10 +13,19 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from registry import __version__, catalog, config, jobs
-from registry.app import create_app, http_client, make_sources, prepare
+from registry.app import (
+    about_probing,
+    create_app,
+    http_client,
+    make_sources,
+    prepare,
+    setup_of,
+    targets_of,
+)
 from registry.config import Settings
 from registry.core.errors import RegistryError, Unavailable
 from registry.db import Database, is_current
+from registry.probing.platforms import ConfigError, Upstream, cost_per_day
 
 __all__ = ["findings", "run"]
 
@@ -157,22 +166,16 @@ def _about_port(settings: Settings) -> tuple[str, str]:
     return "ok", f"Port {settings.port} on {settings.host} is free."
 
 
-_CLOUDS = {
-    "ANTHROPIC_API_KEY": ("claude-api", "anthropic"),
-    "AWS_ACCESS_KEY_ID": ("bedrock", "bedrock"),
-    "GOOGLE_APPLICATION_CREDENTIALS": ("vertex", "vertex"),
-    "ANTHROPIC_FOUNDRY_API_KEY": ("foundry", "foundry"),
-}
-
-
 def _about_targets(settings: Settings) -> list[tuple[str, str]]:
-    if settings.targets:
-        return [("ok", f"{len(settings.targets)} targets are configured.")]
-    found = [("note", "Probing is off: no target is configured.")]
-    for variable, (name, kind) in _CLOUDS.items():
-        if variable in os.environ:
-            toml = f'[[targets]] name = "{name}" platform = "{kind}"'
-            found.append(
-                ("note", f"{variable} is set; to probe there, add to the settings: {toml}")
-            )
-    return found
+    found = targets_of(settings)
+    told = [("ok" if found else "note", f"Probing is {about_probing(settings)}.")]
+    for target in found:
+        sweeps = 86400 / target.every.total_seconds()
+        cost = cost_per_day(setup_of(target), min(target.max_requests, 6), sweeps)
+        if cost:
+            told.append(("note", cost))
+        try:
+            Upstream(setup_of(target)).close()
+        except ConfigError as error:
+            told.append(("bad", str(error)))
+    return told

@@ -59,7 +59,10 @@ MESSAGE_MAX: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A configured target as far as the database is concerned; `identity` as in `TargetRow`."""
+    """A configured target as far as the database is concerned.
+
+    `identity` is as in `TargetRow`; it is empty where the credential cannot be read just now.
+    """
 
     name: str
     platform: str
@@ -121,7 +124,7 @@ def ensure(session: Session, plans: Iterable[Plan], now: datetime) -> None:
                 )
             )  # fmt: skip
             session.flush()
-        elif row.identity != plan.identity:
+        elif plan.identity and row.identity != plan.identity:
             _start_again(session, row, plan, now)
 
 
@@ -222,7 +225,7 @@ def record(
 def _counts(
     session: Session, row: TargetRow, plan: Plan, report: Report, generation: int | None
 ) -> bool:
-    if row.identity != plan.identity:
+    if plan.identity and row.identity != plan.identity:
         return False
     if row.counted_until is not None and report.started_at < row.counted_until:
         return False

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from registry import catalog, db
 from registry.core.errors import Invalid, Unavailable
@@ -83,4 +84,4 @@ def test_other_urls_are_refused(url: str) -> None:
 def test_a_naive_moment_is_never_stored() -> None:
     """Nobody knows what it means."""
     with pytest.raises(TypeError):
-        db.UTCDateTime().process_bind_param(NOW.replace(tzinfo=None), sa.dialects.sqlite.dialect())
+        db.UTCDateTime().process_bind_param(NOW.replace(tzinfo=None), sqlite.dialect())

@@ -66,6 +66,9 @@ class Sender(Protocol):
     def send(self, betas: Sequence[str], endpoint: str, path: str | None = None) -> Raw:
         """Send one request with these betas. Never raises for what upstream or network do."""
 
+    def close(self) -> None:
+        """Close the connections."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
@@ -78,4 +79,6 @@ class Context:
     offline: bool
     probing: str
     """Whether probing is on, as a sentence."""
+    every: Mapping[str, timedelta] = field(default_factory=dict)
+    """How often each configured target is swept."""
     metrics: Metrics = field(default_factory=Metrics)

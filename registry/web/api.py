@@ -39,7 +39,7 @@ from registry.jobs import export_catalog as export_all
 from registry.web import Context, schemas
 from registry.web.answers import answer, page, read_cursor, write_cursor
 
-__all__ = ["install"]
+__all__ = ["Cursor", "Limit", "Name", "install", "known_beta", "needs"]
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Items a page.")]
 Cursor = Annotated[str | None, Query(max_length=2000, description="`next` of the page before.")]
@@ -150,7 +150,7 @@ def _reads(context: Context) -> APIRouter:
     def show_beta(request: Request, name: Name) -> Response:
         """Show one beta."""
         snapshot = live.current()
-        return answer(request, snapshot, beta_to_json(_known(snapshot, name)))
+        return answer(request, snapshot, beta_to_json(known_beta(snapshot, name)))
 
     @router.get(
         "/betas/{name}/evidence", responses=schemas.shape(schemas.EvidencePage), tags=["betas"]
@@ -160,7 +160,7 @@ def _reads(context: Context) -> APIRouter:
     ) -> Response:
         """List what is claimed about a beta, newest first; `decides` marks what counts."""
         snapshot = live.current()
-        _known(snapshot, name)
+        known_beta(snapshot, name)
         with context.database.read() as session:
             made = catalog.evidence(session, name, context.clock())
         start = read_cursor(cursor, int) if cursor else 0
@@ -288,7 +288,8 @@ def _mentions(q: str) -> Callable[[Beta], bool]:
     return lambda beta: wanted in f"{beta.name}\n{beta.topic}\n{beta.summary}".lower()
 
 
-def _known(snapshot: Snapshot, name: str) -> Beta:
+def known_beta(snapshot: Snapshot, name: str) -> Beta:
+    """Return a beta of the snapshot. Raises `NotFound`, with names that are near."""
     beta = snapshot.betas.get(name)
     if beta is not None:
         return beta

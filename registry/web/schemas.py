@@ -243,6 +243,119 @@ class NewBeta(BaseModel):
     reason: str = Field("", max_length=1000)
 
 
+class Observation(BaseModel):
+    """What one sweep learned of one beta."""
+
+    target: str
+    sweep: int
+    at: str
+    verdict: str
+    http_status: int | None
+    message: str
+    request_id: str | None
+    model: str
+    endpoint: str
+
+
+class ObservationPage(Page):
+    """A page of observations."""
+
+    items: list[Observation]
+
+
+class Sweep(BaseModel):
+    """One pass over a target."""
+
+    id: int
+    target: str
+    trigger: str
+    started_at: str | None
+    ended_at: str | None
+    outcome: str
+    detail: str
+    requests: int
+    accepted: int
+    refused: int
+    restricted: int
+    counted: bool
+
+
+class SweepPage(Page):
+    """A page of sweeps."""
+
+    items: list[Sweep]
+
+
+class Target(BaseModel):
+    """A named probe set-up and how it stands."""
+
+    name: str
+    platform: str
+    api: str | None
+    model: str
+    endpoint: str
+    health: str
+    detail: str
+    last_sweep: Sweep | None
+    next_sweep_at: str | None
+    every: str | None
+
+
+class TargetList(Page):
+    """All targets."""
+
+    items: list[Target]
+
+
+class StartSweep(BaseModel):
+    """Which betas to sweep; all of them without names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    betas: list[str] = Field(default_factory=list, max_length=500)
+
+
+class Diagnose(BaseModel):
+    """An upstream answer as it came, and what is known of the request."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "status": 400,
+                "body": '{"type":"error","error":{"type":"invalid_request_error","message":'
+                '"Unexpected value(s) `computer-use-2024-10-22` for the `anthropic-beta` header."}}',
+                "betas_sent": ["computer-use-2024-10-22"],
+            }
+        },
+    )
+
+    status: int | None = Field(None, ge=0, le=999)
+    headers: dict[str, str] = Field(default_factory=dict)
+    body: str = Field("", max_length=1024 * 1024 + 64)
+    platform: str | None = Field(None, max_length=64)
+    betas_sent: list[str] | None = Field(None, max_length=500)
+    model: str | None = Field(None, max_length=512)
+    endpoint: str | None = Field(None, max_length=128)
+    service: str | None = Field(None, max_length=200)
+
+
+class Diagnosis(BaseModel):
+    """What an upstream answer means for betas."""
+
+    verdict: str
+    reason: str | None
+    platform: str | None
+    refused: list[str]
+    betas: list[dict[str, Any]]
+    explanation: str
+    advice: str
+    send_instead: dict[str, Any] | None
+    body_fields: list[str]
+    services: int | None
+    confirm: list[str]
+
+
 def header_operation() -> dict[str, Any]:
     """Describe `GET /v1/header`, which stands in front of the framework."""
     words = {

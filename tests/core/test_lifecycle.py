@@ -34,7 +34,7 @@ LONG = Thresholds(refusals_to_confirm=3, acceptances_to_recover=2)
 def live(verdicts: str, standing: Standing | None = None) -> list[str]:
     """Return the states after each verdict."""
     standing = standing or Standing()
-    states = []
+    states: list[str] = []
     for day, letter in enumerate(verdicts):
         standing, _ = advance(standing, SHORT[letter], LONG, NOW + timedelta(days=day))
         states.append(standing.state)
@@ -175,5 +175,7 @@ def test_what_several_targets_say_of_a_platform() -> None:
 def test_a_mass_change_is_more_than_five_and_a_quarter(held: int, turning: int, mass: bool) -> None:
     """Those that were not accepted before do not count."""
     standings = [standing("supported")] * held + [standing("refused")] * 50
-    verdicts: list[Observed] = ["refused"] * turning + ["accepted"] * (held - turning)
-    assert is_mass_change(standings, verdicts + ["refused"] * 50) is mass
+    more: list[Observed] = ["refused"] * 50
+    verdicts: list[Observed] = ["refused"] * turning
+    verdicts += ["accepted"] * (held - turning)
+    assert is_mass_change(standings, [*verdicts, *more]) is mass

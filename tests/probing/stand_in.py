@@ -52,6 +52,9 @@ class StandIn:
         url = "/v1/messages/count_tokens" if endpoint == "count_tokens" else "/v1/messages"
         return self._answer("POST", url, headers, json.dumps({"model": MODEL, **body}).encode())
 
+    def close(self) -> None:
+        """Nothing is open."""
+
     def _answer(self, method: str, path: str, headers: list[tuple[str, str]], body: bytes) -> Reply:
         found = self.simulator.answer(method, path, headers, body)
         if found.end == "closed" or found.delay or found.end == "open":
