@@ -122,11 +122,11 @@ class Settings(BaseSettings):
 
     database_url: str = "sqlite:///beta-registry.db"
     host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
-    workers: int = Field(1, ge=1, le=64)
+    port: int = Field(default=8000, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1, le=64)
     public_read: bool = True
-    admin_token: SecretStr | None = Field(None, min_length=16)
-    secret_key: SecretStr | None = Field(None, min_length=16)
+    admin_token: SecretStr | None = Field(default=None, min_length=16)
+    secret_key: SecretStr | None = Field(default=None, min_length=16)
     scheduler: bool = True
     offline: bool = False
     log_format: Literal["console", "json"] = "console"

@@ -27,14 +27,14 @@ from registry.core.errors import RegistryError, Unavailable
 from registry.db import Database, is_current
 from registry.probing.platforms import ConfigError, Upstream, cost_per_day
 
-__all__ = ["findings", "run"]
+__all__ = ["findings", "listen", "load_catalog", "run"]
 
 
 def run(settings: Settings, config_file: str | None) -> None:
     """Serve until stopped. Raises `RegistryError` when it cannot start: port in use, database away."""
     prepare(settings)
-    count = _load_catalog(settings)
-    listener = _listen(settings.host, settings.port)
+    count = load_catalog(settings)
+    listener = listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"beta-registry {__version__} knows {count} betas: http://{shown}:{port}")
@@ -61,7 +61,7 @@ def _hand_over(settings: Settings, config_file: str | None) -> None:
     os.environ[f"{config.PREFIX}DATABASE_URL"] = settings.database_url
 
 
-def _load_catalog(settings: Settings) -> int:
+def load_catalog(settings: Settings) -> int:
     """Load the bundled catalog into an empty database, so that the first answer is a real one."""
     database = Database(settings.database_url)
     try:
@@ -81,7 +81,8 @@ def _load_catalog(settings: Settings) -> int:
         database.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Open the port. Raises `Unavailable` with what to do."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family)
@@ -160,7 +161,7 @@ def _about_source(status: catalog.SourceStatus) -> tuple[str, str]:
 
 def _about_port(settings: Settings) -> tuple[str, str]:
     try:
-        _listen(settings.host, settings.port).close()
+        listen(settings.host, settings.port).close()
     except Unavailable as error:
         return "note", f"{error.detail} Perhaps the service runs there already."
     return "ok", f"Port {settings.port} on {settings.host} is free."

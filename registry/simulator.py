@@ -794,10 +794,11 @@ class Simulator:
         )
         if len(body) <= MAX_BODY:
             problem = self._judged(call, mode)
-        if problem:
-            answer = _refused(call, problem, self.count)
-        else:
-            answer = _accepted(call, self.script.models, self.count)
+        answer = (
+            _refused(call, problem, self.count)
+            if problem
+            else _accepted(call, self.script.models, self.count)
+        )
         if fault:
             answer = self._harmed(fault, call, answer)
         self.log.append(

@@ -623,10 +623,11 @@ class DocsSource:
         if self.location.endswith((".md", ".mdx")):
             return {}, {self.location: self.location}, Cost()
         document = fetch(http, self.location, old.get("index"))
-        if document.body is None:
-            links = list(old.get("pages") or {})
-        else:
-            links = _links(document.text, self.location)
+        links = (
+            list(old.get("pages") or {})
+            if document.body is None
+            else _links(document.text, self.location)
+        )
         if not links:
             raise SourceError(
                 f"{_shown(self.location)} links to no pages; give the docs' llms.txt, a directory of .md "
