@@ -368,5 +368,7 @@ def _configure_logging(log_format: str) -> None:
     plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(_JsonFormatter() if log_format == "json" else plain)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for noisy in ("apscheduler", "httpx2", "httpcore2", "alembic"):
+    for noisy in ("httpx2", "httpcore2", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # A tick that finds the last one still at work is no news.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)

@@ -38,16 +38,16 @@ PATIENCE: Final = 120.0
 def run(port: int, *, leave: bool) -> None:
     """Tell the story; then serve until stopped, or end with `leave`. Raises `Unavailable`."""
     world = simulator.create_simulator()
-    with tempfile.TemporaryDirectory() as folder, simulator.running(world) as upstream:
-        with (
-            _service(folder, upstream, port) as url,
-            httpx2.Client(base_url=url, timeout=10) as http,
-        ):
-            logging.getLogger().setLevel(logging.ERROR)
-            _tell(http, world, url, upstream)
-            if not leave:
-                click.echo(f"\nIt goes on at {url}; Ctrl-C ends it and removes everything.")
-                threading.Event().wait()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        simulator.running(world) as upstream,
+        _service(folder, upstream, port) as url,
+        httpx2.Client(base_url=url, timeout=10) as http,
+    ):
+        _tell(http, world, url, upstream)
+        if not leave:
+            click.echo(f"\nIt goes on at {url}; Ctrl-C ends it and removes everything.")
+            threading.Event().wait()
     click.echo("Removed everything.")
 
 

@@ -416,6 +416,12 @@ def _without_word(beta: Beta, claims: list[Claim]) -> Beta:
 
 
 def _reason(status: Status, claim: Claim) -> str:
+    if claim.basis == "probed":
+        target = claim.source.removeprefix("target:")
+        return (
+            f"Found by probing on {claim.at:%Y-%m-%d at %H:%M} UTC: refused by every target that ever "
+            f"accepted it, the last being {target}."
+        )
     what = {
         "active": "In beta",
         "deprecated": "An end is announced",
@@ -557,9 +563,13 @@ def _dead_on_platforms(beta: Beta) -> Beta:
     if beta.accepted:
         return beta
     state = "refused" if beta.accepted is False else "unknown"
+    # What probing found speaks only for where it was made: on what Anthropic runs itself.
+    reached = ANTHROPIC_OPERATED if beta.basis == "probed" else frozenset(PLATFORMS)
     platforms = {
         platform: replace(known, state=cast(Any, state), accepted=beta.accepted)
-        if known.state == "supported" and known.basis in ("declared", "inferred", "sdk", "litellm")
+        if platform in reached
+        and known.state == "supported"
+        and known.basis in ("declared", "inferred", "sdk", "litellm")
         else known
         for platform, known in beta.platforms.items()
     }
