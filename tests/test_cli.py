@@ -324,3 +324,76 @@ def test_several_workers_see_a_change(
         time.sleep(0.02)
     headers = {"Authorization": f"Bearer {secret}"}
     assert httpx2.get(f"{url}/v1/sources", headers=headers, timeout=10).status_code == 200
+
+
+REFUSAL = (
+    "anthropic.BadRequestError: Error code: 400 - {'type': 'error', 'error': {'type': "
+    "'invalid_request_error', 'message': 'Unexpected value(s) `computer-use-2024-10-22` for the "
+    "`anthropic-beta` header.'}}"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        (REFUSAL, 3, "computer-use-2025-01-24"),
+        ("HTTP/1.1 529 \r\n\r\nOverloaded", 0, "inconclusive (overload)"),
+        ("", 0, "inconclusive"),
+        ("\x00\xff" * 100, 0, "inconclusive"),
+        ('{"status": 400, "body": "The long context beta is not yet available for this subscription."}',
+         2, "restricted"),
+    ],
+)  # fmt: skip
+def test_diagnose_of_a_paste(text: str, code: int, says: str) -> None:
+    """A log line, a raw message, JSON, nothing, rubbish."""
+    found = run("diagnose", text=text)
+    assert found.returncode == code, found.stdout + found.stderr
+    assert says in found.stdout
+
+
+def test_probing_from_the_command_line(filled: str, tmp_path: Path) -> None:
+    """A target against the simulator: dry run, sweep, list, and curl commands without the key."""
+    from registry import simulator
+
+    with simulator.running(simulator.create_simulator()) as upstream:
+        config = tmp_path / "my.toml"
+        config.write_text(
+            f'[[targets]]\nname = "ours"\nplatform = "anthropic"\nbase_url = "{upstream}"\n'
+            'api_key_env = "OUR_KEY"\n'
+        )
+        env = {"OUR_KEY": "sk-ant-secret-of-ours", "BETA_REGISTRY_CONFIG": str(config)}
+        at = ["--database-url", filled]
+        dry = run("probe", "--dry-run", *at, env=env)
+        assert dry.stdout.startswith("ours: "), dry.stderr
+        swept = run("probe", "ours", *at, env=env)
+        assert swept.returncode == 0, swept.stderr
+        assert "ours: ok" in swept.stdout
+        assert "ok" in run("targets", *at, env=env).stdout
+        assert run("probe", "theirs", *at, env=env).returncode == 1
+        shown = run("betas", "show", MCP, "--reproduce", *at, env=env)
+        assert shown.stdout.count("curl") == 3, shown.stderr
+        assert "secret-of-ours" not in shown.stdout
+        assert "min ago" in run("betas", "list", *at, env=env).stdout
+        bad = run("probe", *at, env={**env, "OUR_KEY": "nonsense"})
+        assert bad.returncode == 1
+        assert "inconclusive" in bad.stdout
+    away = run("probe", *at, env=env)
+    assert away.returncode == 1
+    assert "Nothing listens" in away.stdout
+
+
+def test_the_demo_tells_its_story() -> None:
+    """And cleans up."""
+    told = run("demo", "--port", "0", "--exit")
+    assert told.returncode == 0, told.stderr
+    assert "Certain after" in told.stdout
+    assert "-> 422" in told.stdout
+    assert told.stdout.endswith("Removed everything.\n")
+
+
+def test_the_simulator_refuses_a_bad_script(tmp_path: Path) -> None:
+    """With one sentence."""
+    script = tmp_path / "script.json"
+    script.write_text('{"betas": 3}')
+    found = run("simulate", "--port", "0", "--script", str(script))
+    assert (found.returncode, found.stderr.count("\n")) == (1, 1)
