@@ -391,6 +391,10 @@ class Writer:
                 )
             )
 
+    def touch(self) -> None:
+        """Let readers load the snapshot anew although no event tells of it."""
+        self._changed = True
+
     def finish(self, as_of: datetime | None = None) -> tuple[Event, ...]:
         """Number the events, write them, and let readers know that something moved."""
         row = self._revision

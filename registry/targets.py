@@ -20,12 +20,13 @@ from sqlalchemy.orm import Session
 
 from registry import catalog
 from registry.core.errors import Conflict, NotFound
-from registry.core.facts import Beta, Claim, Event, EventType, Json, to_json
+from registry.core.facts import Beta, Claim, Event, EventType, Json, rfc3339, to_json
 from registry.core.lifecycle import Standing, Thresholds, advance, retirement
 from registry.models import (
     EvidenceRow,
     LeaseRow,
     ObservationRow,
+    PlatformStateRow,
     StandingRow,
     SweepRow,
     TargetRow,
@@ -303,6 +304,7 @@ def _take_in(writer: catalog.Writer, row: TargetRow, plan: Plan, report: Report)
         for item in session.scalars(sa.select(StandingRow).where(StandingRow.target == plan.name))
     }
     touched: dict[str, bool] = {}
+    quiet: list[str] = []
     known = set(session.scalars(sa.select(EvidenceRow.beta).distinct()))
     for item in report.observations:
         if item.verdict == "inconclusive" or item.beta not in known:
@@ -313,16 +315,38 @@ def _take_in(writer: catalog.Writer, row: TargetRow, plan: Plan, report: Report)
             held[item.beta].facts = to_json(after)
         else:
             session.add(StandingRow(target=plan.name, beta=item.beta, facts=to_json(after)))
-        touched[item.beta] = before.checked_at is None
+        if _content(before) == _content(after):
+            quiet.append(item.beta)
+        else:
+            touched[item.beta] = before.checked_at is None
         if turned:
             session.flush()
             _claim_state(writer, item, after)
             _judge_retirement(writer, item, after)
+    _note_check(writer, plan, quiet, report.ended_at)
     session.flush()
     waiting = any(row.facts.get("toward") for row in held.values())
     if not waiting:
         row.confirmed = False
     return touched
+
+
+def _content(standing: Standing) -> Standing:
+    return replace(standing, checked_at=None, accepted_at=None)
+
+
+def _note_check(writer: catalog.Writer, plan: Plan, names: Sequence[str], at: datetime) -> None:
+    """Of what was only confirmed, note when: nothing else follows from it."""
+    rows = writer.session.scalars(
+        sa.select(PlatformStateRow).where(
+            PlatformStateRow.platform == plan.platform, PlatformStateRow.beta.in_(names)
+        )
+    )
+    for row in rows:
+        if row.facts.get("target") == plan.name:
+            row.facts = {**row.facts, "checked_at": rfc3339(at)}
+    if names:
+        writer.touch()
 
 
 def _standing(row: StandingRow | None, plan: Plan, report: Report) -> Standing:
