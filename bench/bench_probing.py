@@ -86,8 +86,9 @@ def _thousand() -> None:
     report = _swept(names, names[:3], False)
     seconds = time.perf_counter() - begun
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    show("A sweep of 1,000 betas",
-         ("with 3 new refusals, without the network: requests", "seconds", "memory, MB"), [(report.requests, f"{seconds:.2f}", f"{grown:.0f}")])  # fmt: skip
+    rows = [(report.requests, f"{seconds:.2f}", f"{grown:.0f}")]
+    columns = ("requests, 3 betas newly refused", "seconds without the network", "memory, MB")
+    show("A sweep of 1,000 betas", columns, rows)
 
 
 # --- The soak -------------------------------------------------------------------------------------
