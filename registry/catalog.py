@@ -399,7 +399,7 @@ class Writer:
         """Number the events, write them, and let readers know that something moved."""
         row = self._revision
         numbered = tuple(
-            replace(event, id=row.event + place)
+            replace(event, id=row.event + place, batch=row.event + 1)
             for place, event in enumerate(self._events, start=1)
         )
         self.session.add_all(_event_row(event) for event in numbered)
@@ -614,6 +614,7 @@ def _event_row(event: Event) -> EventRow:
         source=event.source,
         url=event.url,
         services=event.services,
+        batch=event.batch,
     )
 
 
@@ -634,6 +635,7 @@ def _event(row: EventRow) -> Event:
         source=row.source,
         url=row.url,
         services=row.services,
+        batch=row.batch,
     )
 
 
