@@ -67,6 +67,8 @@ __all__ = [
     "evidence",
     "import_claims",
     "insert",
+    "newest_event",
+    "read_event",
     "read_standing",
     "record_failure",
     "revision",
@@ -618,7 +620,8 @@ def _event_row(event: Event) -> EventRow:
     )
 
 
-def _event(row: EventRow) -> Event:
+def read_event(row: EventRow) -> Event:
+    """Read a row of the changelog."""
     return Event(
         id=row.id,
         type=row.type,  # type: ignore[arg-type]
@@ -662,6 +665,13 @@ def revision(session: Session) -> tuple[int, int]:
     """Return (generation, tokens): what moves when the snapshot or the tokens change."""
     row = session.execute(sa.select(RevisionRow.generation, RevisionRow.tokens)).one()
     return row.generation, row.tokens
+
+
+def newest_event(session: Session) -> int:
+    """Return the id of the newest event, holding back writers until the transaction ends."""
+    row = session.get(RevisionRow, 1, with_for_update=True, populate_existing=True)
+    assert row is not None, "the first migration inserts it"
+    return row.event
 
 
 def snapshot(session: Session) -> Snapshot:
@@ -811,7 +821,7 @@ def events(session: Session, wanted: EventFilter, limit: int) -> list[Event]:
     if wanted.from_ is not None:
         query = query.where(EventRow.at >= wanted.from_)
     query = query.order_by(EventRow.id if wanted.ascending else EventRow.id.desc()).limit(limit)
-    return [_event(row) for row in session.scalars(query)]
+    return [read_event(row) for row in session.scalars(query)]
 
 
 def source_memo(session: Session, source: str) -> Mapping[str, Json]:

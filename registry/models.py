@@ -341,6 +341,7 @@ class DeliveryRow(Base):
     __table_args__ = (
         sa.Index(
             "ix_deliveries_due",
+            "subscription",
             "next_attempt_at",
             sqlite_where=sa.text("status IN ('pending', 'failed')"),
             postgresql_where=sa.text("status IN ('pending', 'failed')"),

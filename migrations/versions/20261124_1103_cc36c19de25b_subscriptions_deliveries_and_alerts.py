@@ -85,7 +85,7 @@ def upgrade() -> None:
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
         batch_op.create_index(
             "ix_deliveries_due",
-            ["next_attempt_at"],
+            ["subscription", "next_attempt_at"],
             unique=False,
             sqlite_where=sa.text("status IN ('pending', 'failed')"),
             postgresql_where=sa.text("status IN ('pending', 'failed')"),
