@@ -282,9 +282,9 @@ class SubscriptionRow(Base):
     """Who wants to hear of what, and where.
 
     `url` and `secrets` are sealed; `shown` is the address as it may be seen. `since_event` is the
-    newest event when it was made: it hears of later ones only. `digest_after` is the event up to which digests went.
-    `failures` counts failed attempts in a row, `failing_since` says from when, and `hold_until` spares a
-    receiver that fails.
+    newest event when it was made: it hears of later ones only. `digest_after` is the event up to which
+    digests went. `failures` counts failed attempts in a row, `failing_since` says from when,
+    and `hold_until` spares a receiver that fails.
     """
 
     __tablename__ = "subscriptions"
