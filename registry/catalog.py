@@ -2,7 +2,7 @@
 
     apply(finding)    what a source found becomes evidence, state and events, in one transaction
     add, amend        the operator's word, which is evidence like any other, only stronger
-    advance(now)      what follows from time alone: a sunset that passes, a word that expires
+    advance(now)      what follows from time alone: a sunset that nears or passes, a word that expires
     snapshot(...)     all that resolution needs, immutable
 
 Every writer first locks the revision row. It orders them, and it gives the events their ids, so that
@@ -38,6 +38,7 @@ from registry.core.facts import (
 from registry.core.lifecycle import Standing
 from registry.core.names import PLATFORMS, is_well_formed, parse
 from registry.core.resolution import current_of
+from registry.core.sunsets import approaching, told
 from registry.core.wire import beta_from_json, beta_to_json
 from registry.models import (
     BetaRow,
@@ -260,7 +261,41 @@ def advance(session: Session, now: datetime) -> tuple[Event, ...]:
     """Apply what follows from time alone to every beta. Safe to run at any time, and twice."""
     writer = Writer(session, now)
     writer.derive(set(session.scalars(sa.select(BetaRow.name))), backfill=False)
+    _tell_of_sunsets(writer)
     return writer.finish()
+
+
+def _tell_of_sunsets(writer: Writer) -> None:
+    """Record which known ends draw near. What was told is read from the events themselves.
+
+    The writer's lock is held, so of two that run at once the second sees what the first has told.
+    """
+    session, today = writer.session, writer.now.astimezone(UTC).date()
+    ending = {name: beta for name, beta in _betas(session, None).items() if beta.sunset_on}
+    wanted = EventFilter(types=("beta.sunset_approaching",), betas=tuple(sorted(ending)))
+    known = told(events(session, wanted, limit=None)) if ending else {}
+    for name, beta in sorted(ending.items()):
+        days = approaching(beta, known.get(name, ()), today)
+        if days is not None and beta.sunset_on is not None:
+            writer.record(_sunset_event(session, beta, beta.sunset_on, days, writer.now))
+
+
+def _sunset_event(session: Session, beta: Beta, end: date, days: int, now: datetime) -> Event:
+    made = evidence(session, beta.name, now)
+    word = next(
+        (item.claim for item in made if item.decides and item.claim.field == "sunset_on"), None
+    )
+    return Event(
+        type="beta.sunset_approaching",
+        at=now,
+        reason=f"{beta.name} ends on {end}.",
+        source=word.source if word else "registry",
+        url=word.url if word else None,
+        beta=beta.name,
+        feature=beta.feature,
+        after={"sunset_on": end.isoformat(), "days": days},
+        services=beta.services,
+    )
 
 
 def import_claims(
@@ -802,8 +837,8 @@ def evidence(session: Session, name: str, now: datetime) -> list[Evidence]:
     return sorted(made, key=lambda item: (item.claim.at, item.id), reverse=True)
 
 
-def events(session: Session, wanted: EventFilter, limit: int) -> list[Event]:
-    """Return at most `limit` events, newest first unless `ascending`."""
+def events(session: Session, wanted: EventFilter, limit: int | None) -> list[Event]:
+    """Return at most `limit` events (None: all), newest first unless `ascending`."""
     query = sa.select(EventRow)
     columns = (
         (EventRow.type, wanted.types),
