@@ -295,17 +295,10 @@ class Alerts:
     def _facts(self, session: Session, events: Sequence[Event], team: str | None) -> messages.Facts:
         """Gather what messages are made from; a team sees its own services first."""
         now = self._clock()
-        by_platform: dict[str | None, list[Event]] = {}
-        for event in events:
-            if event.beta:
-                by_platform.setdefault(event.platform, []).append(event)
-        affected: dict[int, list[inventory.Affected]] = {}
-        for platform, group in by_platform.items():
-            names = {event.beta for event in group if event.beta}
-            found = inventory.affected(session, names, now, platform=platform)
-            for event in group:
-                users = found.get(event.beta or "", [])
-                affected[event.id] = sorted(users, key=lambda user: user.team != team)
+        affected = {
+            number: sorted(users, key=lambda user: user.team != team)
+            for number, users in _affected(session, events, now).items()
+        }
         return messages.Facts(
             snapshot=self._known.of(session), affected=affected, proofs=_proofs(session, events),
             base_url=self._base_url, now=now,
@@ -395,6 +388,24 @@ def _events(session: Session, ids: Sequence[int]) -> list[Event]:
             .order_by(EventRow.id)
         )
         found += map(catalog.read_event, rows)
+    return found
+
+
+def _affected(
+    session: Session, events: Sequence[Event], now: datetime
+) -> dict[int, list[inventory.Affected]]:
+    """Return whom each event affects; the users of betas are asked for together."""
+    found: dict[int, list[inventory.Affected]] = {}
+    by_platform: dict[str | None, list[Event]] = {}
+    for event in events:
+        if event.type == "usage.at_risk":
+            found[event.id] = inventory.affected_by(session, event, now)
+        elif event.beta:
+            by_platform.setdefault(event.platform, []).append(event)
+    for platform, group in by_platform.items():
+        names = {event.beta for event in group if event.beta}
+        users = inventory.affected(session, names, now, platform=platform)
+        found |= {event.id: users[event.beta] for event in group if event.beta}
     return found
 
 

@@ -196,6 +196,9 @@ class _Concerned:
         """Return the teams whose services were seen with the event's beta; None stands for no team."""
         if event.beta is None:
             return frozenset()
+        if event.type == "usage.at_risk":  # it tells of one service, whoever else uses the beta
+            users = inventory.affected_by(self._session, event, self._now)
+            return frozenset(item.team for item in users)
         key = event.beta, event.platform, days
         if key not in self._seen:
             found = inventory.affected(

@@ -363,7 +363,7 @@ def _failures() -> tuple[type[Exception], ...]:
 
 def _own_words(template: Mapping[str, str], data: Mapping[str, Json]) -> tuple[str, str | None]:
     """Render an operator's template; where it fails, our own words are used."""
-    failures = (*_failures(), RecursionError)
+    failures: tuple[type[Exception], ...] = (*_failures(), RecursionError)
     try:
         title = _bounded(template["title"], data) if template.get("title") else data["title"]
         return title, _bounded(template["body"], data) if template.get("body") else None
