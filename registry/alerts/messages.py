@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache
+from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from registry.alerts.sending import Message
@@ -218,7 +219,8 @@ def _grouped(events: Sequence[Event], facts: Facts) -> dict[str, Json]:
     """Return the alert about the gravest event, with the others beside it."""
     alerts = [about(event, facts) for event in _ordered(events, facts)]
     lead, others = alerts[0], alerts[1:SHOWN]
-    return {**lead, "others": others, "more": len(events) - 1 - len(others)}
+    more = len(events) - 1 - len(others)
+    return {**lead, "others": others, "more": more, "standing": None}
 
 
 def _ordered(events: Sequence[Event], facts: Facts) -> list[Event]:
@@ -306,6 +308,7 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=False,
     )
     made.filters["md"] = _markdown
+    made.filters["code"] = _code
     made.filters["plain"] = plain
     return made
 
@@ -327,9 +330,14 @@ def _markdown(text: object) -> str:
     return "".join(escaped)
 
 
-def _as_html(text: str) -> str:
-    from html import escape
+def _code(text: object) -> object:
+    """Escape for HTML, and show what stands in backquotes as code."""
+    from markupsafe import Markup
 
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(plain(text))))  # noqa: S704 - escaped
+
+
+def _as_html(text: str) -> str:
     return "<p>" + escape(text).replace("\n", "<br>\n") + "</p>"
 
 
