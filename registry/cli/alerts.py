@@ -71,9 +71,9 @@ _MEMBERS = {
 @click.option(
     "--channel", type=click.Choice(["webhook", "apprise"]), default="webhook", show_default=True
 )
-@click.option("--url", "address", help="Where to send: a webhook's URL, or an Apprise URL.")
+@click.option("--to", "address", help="Where to send: a webhook's URL, or an Apprise URL.")
 @click.option(
-    "--url-env", metavar="VARIABLE", help="Variable that holds the URL, to keep it out of sight."
+    "--to-env", "url_env", metavar="VARIABLE", help="Variable that holds the URL, to keep it out of sight."
 )
 @click.option("--team", help="Whose subscription it is.")
 @_filter_options
@@ -106,7 +106,7 @@ def add(
     import os
 
     if (address is None) == (url_env is None):
-        raise click.UsageError("Give --url or --url-env, one of them.")
+        raise click.UsageError("Give --to or --to-env, one of them.")
     url = address if address is not None else os.environ.get(url_env or "")
     if not url:
         raise click.UsageError(f"The variable {url_env} is not set.")
