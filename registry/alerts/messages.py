@@ -310,6 +310,7 @@ def _environment() -> jinja2.Environment:
     made.filters["md"] = _markdown
     made.filters["code"] = _code
     made.filters["plain"] = plain
+    made.filters["web"] = _is_web
     return made
 
 
@@ -328,6 +329,11 @@ def _markdown(text: object) -> str:
         for place, part in enumerate(parts)
     ]
     return "".join(escaped)
+
+
+def _is_web(url: object) -> bool:
+    """Say whether a link may be shown as one: to the web, and without what could end it."""
+    return bool(re.fullmatch(r"https?://[^\s<>()\[\]`\"']+", str(url or ""))) and plain(url) == url
 
 
 def _code(text: object) -> object:

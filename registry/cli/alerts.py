@@ -73,7 +73,10 @@ _MEMBERS = {
 )
 @click.option("--to", "address", help="Where to send: a webhook's URL, or an Apprise URL.")
 @click.option(
-    "--to-env", "url_env", metavar="VARIABLE", help="Variable that holds the URL, to keep it out of sight."
+    "--to-env",
+    "url_env",
+    metavar="VARIABLE",
+    help="Variable that holds the URL, to keep it out of sight.",
 )
 @click.option("--team", help="Whose subscription it is.")
 @_filter_options
