@@ -237,6 +237,7 @@ def _wrong(sentence: str) -> Refused:
 
 def send(url: str, secrets: Sequence[str], message: Message, rules: Rules) -> Outcome:
     """Try once. What goes wrong is told in the outcome."""
+    _library()  # The first import may take as long as a try; the receiver is not to blame for it.
     started = time.monotonic()
     hidden = hidden_in(url, secrets)
     try:
