@@ -32,7 +32,7 @@ from registry.scheduler import Scheduler
 from registry.sources import Source
 from registry.sources.catalog import CatalogSource
 from registry.targets import Plan
-from registry.web import MAX_BODY, Context, api, errors, probes, schemas
+from registry.web import MAX_BODY, Context, api, errors, feeds, probes, schemas, stream
 from registry.web.header import HeaderEndpoint
 
 __all__ = [
@@ -135,18 +135,21 @@ def create_app(settings: Settings) -> ASGIApp:
         every={target.name: target.every for target in targets_of(settings)},
     )
 
+    streams = stream.Streams(database, live)
+
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         stop = threading.Event()
         live.refresh()
         poll = threading.Thread(target=_poll, args=(live, stop), name="refresh", daemon=True)
         poll.start()
         scheduler = _scheduler(settings, database) if settings.scheduler else None
         try:
-            yield
+            yield {"streams": streams}
         finally:
             stop.set()
             poll.join()
+            streams.stop()
             if scheduler is not None:
                 scheduler.stop()
             database.close()
@@ -162,6 +165,8 @@ def create_app(settings: Settings) -> ASGIApp:
     errors.install(app)
     api.install(app, context)
     probes.install(app, context)
+    feeds.install(app, context)
+    stream.install(app, context, streams)
     _document(app)
     return HeaderEndpoint(_Measured(errors.Bounded(app, MAX_BODY), context), context)
 

@@ -38,7 +38,7 @@ from registry.core.facts import (
 from registry.core.lifecycle import Standing
 from registry.core.names import PLATFORMS, is_well_formed, parse
 from registry.core.resolution import current_of
-from registry.core.sunsets import approaching, told
+from registry.core.sunsets import CARRIERS, Ending, approaching, endings, told
 from registry.core.wire import beta_from_json, beta_to_json
 from registry.models import (
     BetaRow,
@@ -63,11 +63,13 @@ __all__ = [
     "advance",
     "amend",
     "apply",
+    "calendar",
     "claims",
     "events",
     "evidence",
     "import_claims",
     "insert",
+    "newest",
     "read_standing",
     "record_failure",
     "revision",
@@ -121,7 +123,10 @@ class SourceStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventFilter:
-    """Which events: `after` is an id (exclusive), `from_` a moment (inclusive)."""
+    """Which events: `after` is an id (exclusive), `from_` a moment (inclusive).
+
+    `mentions`: members of a beta, one of which the event's `after` must hold.
+    """
 
     after: int | None = None
     before: int | None = None
@@ -130,6 +135,7 @@ class EventFilter:
     betas: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     platforms: tuple[str, ...] = ()
+    mentions: tuple[str, ...] = ()
     ascending: bool = False
 
 
@@ -271,7 +277,7 @@ def _tell_of_sunsets(writer: Writer) -> None:
     session, today = writer.session, writer.now.astimezone(UTC).date()
     ending = {name: beta for name, beta in _betas(session, None).items() if beta.sunset_on}
     wanted = EventFilter(types=("beta.sunset_approaching",), betas=tuple(sorted(ending)))
-    known = told(events(session, wanted, limit=None)) if ending else {}
+    known = told(events(session, wanted, limit=None))
     for name, beta in sorted(ending.items()):
         days = approaching(beta, known.get(name, ()), today)
         if days is not None and beta.sunset_on is not None:
@@ -697,6 +703,20 @@ def revision(session: Session) -> tuple[int, int]:
     return row.generation, row.tokens
 
 
+def newest(session: Session) -> int:
+    """Return the id of the newest event, 0 before the first."""
+    return session.execute(sa.select(RevisionRow.event)).scalar_one()
+
+
+def calendar(session: Session, betas: Sequence[str], features: Sequence[str]) -> dict[str, Ending]:
+    """Return the announced ends of betas, with how they moved; of all where none is named."""
+    wanted = EventFilter(
+        types=CARRIERS, betas=tuple(betas), features=tuple(features),
+        mentions=("sunset_on", "status"), ascending=True,
+    )  # fmt: skip
+    return endings(events(session, wanted, limit=None))
+
+
 def snapshot(session: Session) -> Snapshot:
     """Build the snapshot of this transaction's moment; betas in the order of their names."""
     row = session.execute(sa.select(RevisionRow.event, RevisionRow.as_of)).one()
@@ -837,6 +857,9 @@ def events(session: Session, wanted: EventFilter, limit: int | None) -> list[Eve
     for column, values in columns:
         if values:
             query = query.where(column.in_(values))
+    if wanted.mentions:
+        told = sa.cast(EventRow.after, sa.Text)
+        query = query.where(sa.or_(*(told.like(f'%"{member}"%') for member in wanted.mentions)))
     if wanted.after is not None:
         query = query.where(EventRow.id > wanted.after)
     if wanted.before is not None:
