@@ -122,7 +122,8 @@ def _as_markdown(text: str) -> str:
     return "".join(form(kind, piece) for kind, piece in _pieces(text))
 
 
-_SPECIAL: Final = re.compile(r"[\\`*_{}\[\]<>()#+!|~&$^=:@-]")
+_SPECIAL: Final = re.compile(r"[\\`*_{}\[\]<>()#!|~&$^@]")
+"""What marks something within a line; no text stands at the beginning of one."""
 
 
 # --- Atom -----------------------------------------------------------------------------------------
