@@ -12,7 +12,6 @@ from starlette.responses import Response
 from registry import catalog
 from registry.core.facts import Beta
 from registry.core.names import PLATFORMS
-from registry.core.sunsets import Ending
 from registry.web import Context, formats, schemas
 from registry.web.answers import answer
 from registry.web.api import Asked, Words, find_events, needs, words
@@ -112,14 +111,14 @@ def _add_calendar(router: APIRouter, context: Context) -> None:
         kept = {
             name: ending
             for name, ending in found.items()
-            if _matters(ending, snapshot.betas.get(name), places)
+            if _matters(snapshot.betas.get(name), places)
         }
         body = formats.calendar(kept, snapshot, context.clock().date())
         media_type = "text/calendar; charset=utf-8"
         return answer(request, snapshot, body, media_type=media_type)
 
 
-def _matters(_ending: Ending, beta: Beta | None, platforms: tuple[str, ...]) -> bool:
+def _matters(beta: Beta | None, platforms: tuple[str, ...]) -> bool:
     """Say whether a beta's end matters on any of the platforms: not where it is refused anyway."""
     if not platforms or beta is None:
         return True
