@@ -533,7 +533,7 @@ def test_what_is_not_there_is_not_found(world: World) -> None:
     for name in ("msg_x", "x" * 100):
         with pytest.raises(NotFound):
             world.alerts.redeliver(name)
+    own = {"name": "x", "channel": "webhook", "url": "http://127.0.0.1:9/a"}
+    world.alerts.subscribe(own)
     with pytest.raises(Conflict):
-        url = "http://127.0.0.1:9/a"
-        for _ in range(2):
-            world.alerts.subscribe({"name": "x", "channel": "webhook", "url": url})
+        world.alerts.subscribe(own)
