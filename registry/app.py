@@ -32,7 +32,7 @@ from registry.scheduler import Scheduler
 from registry.sources import Source
 from registry.sources.catalog import CatalogSource
 from registry.targets import Plan
-from registry.web import MAX_BODY, Context, api, errors, probes, schemas
+from registry.web import MAX_BODY, Context, api, errors, exports, probes, schemas
 from registry.web.header import HeaderEndpoint
 
 __all__ = [
@@ -162,6 +162,7 @@ def create_app(settings: Settings) -> ASGIApp:
     errors.install(app)
     api.install(app, context)
     probes.install(app, context)
+    exports.install(app, context)
     _document(app)
     return HeaderEndpoint(_Measured(errors.Bounded(app, MAX_BODY), context), context)
 
