@@ -557,11 +557,10 @@ def test_rows_are_grouped_by_each_word(filled: Database) -> None:
 def test_users_of_a_beta_come_in_pages_with_their_radius(filled: Database) -> None:
     """In the order of service and environment."""
     with filled.read() as session:
-        judge = Judge(catalog.snapshot(session), NOW.date())
         wanted = Filter(betas=(LIVE,))
-        first = inventory.users(session, judge, NOW, wanted, limit=1)
-        second = inventory.users(session, judge, NOW, wanted, ("a", "default"))
-        radius = inventory.radius(session, judge, NOW, wanted)
+        first = inventory.users(session, NOW, wanted, limit=1)
+        second = inventory.users(session, NOW, wanted, ("a", "default"))
+        radius = inventory.radius(session, NOW, wanted)
     assert [(item.service, item.environment) for item in (*first, *second)] == [
         ("a", "default"), ("b", "prod"),
     ]  # fmt: skip

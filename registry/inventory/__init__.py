@@ -28,7 +28,9 @@ from registry.inventory.recording import (
     Risk,
     ask_for_sweeps,
     check_name,
+    hour_of,
     record,
+    window_starts,
 )
 from registry.inventory.rows import GROUPS, Filter, Radius, Row, radius, rows, users, write_csv
 from registry.inventory.services import (
@@ -68,6 +70,7 @@ __all__ = [
     "count_users",
     "declare",
     "defaults",
+    "hour_of",
     "last_usage",
     "names_affected",
     "next_services",
@@ -80,5 +83,6 @@ __all__ = [
     "services",
     "thin_out",
     "users",
+    "window_starts",
     "write_csv",
 ]

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from registry.catalog import SEEN_WITHIN
-from registry.core.facts import STATUSES, rfc3339
+from registry.core.facts import rfc3339
 from registry.core.health import Judge
 from registry.inventory.reading import Affected, who
-from registry.models import ServiceRow, UsageLocationRow, UsageRow
+from registry.models import BetaRow, ServiceRow, UsageLocationRow, UsageRow
 
 __all__ = ["GROUPS", "Filter", "Radius", "Row", "radius", "rows", "users", "write_csv"]
 
@@ -82,19 +82,20 @@ def rows(
     limit: int = 100,
 ) -> list[Row]:
     """Return at most `limit` rows whose keys come after `after`, in the order of their keys."""
-    key = _key(group_by, judge)
+    key = _key(group_by)
+    query = sa.select(
+        key.label("key"),
+        sa.func.count(sa.distinct(UsageRow.service)),
+        sa.func.count(sa.distinct(ServiceRow.team)),
+        sa.func.count(sa.distinct(UsageRow.beta)),
+        sa.func.sum(UsageRow.count_30d),
+        sa.func.sum(UsageRow.refused_30d),
+        sa.func.max(UsageRow.last_seen, type_=UsageRow.last_seen.type),
+    ).join(ServiceRow, ServiceRow.name == UsageRow.service)
+    if group_by == "status":
+        query = query.join(BetaRow, BetaRow.name == UsageRow.beta, isouter=True)
     query = (
-        sa.select(
-            key.label("key"),
-            sa.func.count(sa.distinct(UsageRow.service)),
-            sa.func.count(sa.distinct(ServiceRow.team)),
-            sa.func.count(sa.distinct(UsageRow.beta)),
-            sa.func.sum(UsageRow.count_30d),
-            sa.func.sum(UsageRow.refused_30d),
-            sa.func.max(UsageRow.last_seen, type_=UsageRow.last_seen.type),
-        )
-        .join(ServiceRow, ServiceRow.name == UsageRow.service)
-        .where(*_conditions(wanted, judge, now))
+        query.where(*_conditions(wanted, now))
         .group_by(sa.text("1"))
         .order_by(sa.text("1"))
         .limit(limit)
@@ -104,15 +105,14 @@ def rows(
     return [_row(group_by, judge, *row) for row in session.execute(query)]
 
 
-def _key(group_by: str, judge: Judge) -> sa.ColumnElement[str]:
+def _key(group_by: str) -> sa.ColumnElement[str]:
     match group_by:
         case "service":
             return UsageRow.service.expression
         case "team":
             return sa.func.coalesce(ServiceRow.team, "")
         case "status":
-            known = [(UsageRow.beta.in_(judge.names_of([status])), status) for status in STATUSES]
-            return sa.case(*known, else_="unknown")
+            return sa.func.coalesce(BetaRow.status, "unknown")
         case _:
             return UsageRow.beta.expression
 
@@ -130,7 +130,7 @@ def _row(group_by: str, judge: Judge, key: str, *found: Any) -> Row:
     )  # fmt: skip
 
 
-def _conditions(wanted: Filter, judge: Judge, now: datetime) -> list[sa.ColumnElement[bool]]:
+def _conditions(wanted: Filter, now: datetime) -> list[sa.ColumnElement[bool]]:
     found: list[sa.ColumnElement[bool]] = [UsageRow.last_seen >= now - SEEN_WITHIN]
     found += [
         column.in_(values)
@@ -144,9 +144,12 @@ def _conditions(wanted: Filter, judge: Judge, now: datetime) -> list[sa.ColumnEl
         if values
     ]
     if wanted.statuses:
-        of_status: sa.ColumnElement[bool] = UsageRow.beta.in_(judge.names_of(wanted.statuses))
+        known = sa.select(BetaRow.name)
+        of_status: sa.ColumnElement[bool] = UsageRow.beta.in_(
+            known.where(BetaRow.status.in_(wanted.statuses))
+        )
         if "unknown" in wanted.statuses:
-            of_status |= UsageRow.beta.not_in(judge.names_of(STATUSES))
+            of_status |= UsageRow.beta.not_in(known)
         found.append(of_status)
     if wanted.q:
         found.append(
@@ -162,7 +165,6 @@ def _conditions(wanted: Filter, judge: Judge, now: datetime) -> list[sa.ColumnEl
 
 def users(
     session: Session,
-    judge: Judge,
     now: datetime,
     wanted: Filter,
     after: tuple[str, str] = ("", ""),
@@ -170,7 +172,7 @@ def users(
 ) -> list[Affected]:
     """Return who uses the beta of the filter, by service and environment, after a place in that order."""
     place = (UsageRow.service, UsageRow.environment)
-    conditions = _conditions(wanted, judge, now)
+    conditions = _conditions(wanted, now)
     page = session.execute(
         sa.select(*place)
         .join(ServiceRow, ServiceRow.name == UsageRow.service)
@@ -187,7 +189,7 @@ def users(
     return [placed[service, environment] for service, environment in page]
 
 
-def radius(session: Session, judge: Judge, now: datetime, wanted: Filter) -> Radius:
+def radius(session: Session, now: datetime, wanted: Filter) -> Radius:
     """Return how far the loss of what the filter names would reach."""
     made = session.execute(
         sa.select(
@@ -196,13 +198,13 @@ def radius(session: Session, judge: Judge, now: datetime, wanted: Filter) -> Rad
             sa.func.max(UsageRow.last_seen, type_=UsageRow.last_seen.type),
         )
         .join(ServiceRow, ServiceRow.name == UsageRow.service)
-        .where(*_conditions(wanted, judge, now))
+        .where(*_conditions(wanted, now))
         .group_by(ServiceRow.team, UsageRow.environment, UsageRow.platform)
     ).all()  # fmt: skip
     by_team = session.execute(
         sa.select(ServiceRow.team, sa.func.count(sa.distinct(UsageRow.service)))
         .join(ServiceRow, ServiceRow.name == UsageRow.service)
-        .where(*_conditions(wanted, judge, now))
+        .where(*_conditions(wanted, now))
         .group_by(ServiceRow.team)
         .order_by(ServiceRow.team)
     ).all()
@@ -241,7 +243,7 @@ def write_csv(
 def _cells(
     session: Session, judge: Judge, now: datetime, wanted: Filter
 ) -> Iterator[Sequence[object]]:
-    conditions = _conditions(wanted, judge, now)
+    conditions = _conditions(wanted, now)
     places = _places(session, conditions)
     found = session.execute(
         sa.select(UsageRow, ServiceRow)

@@ -244,14 +244,15 @@ def services(
 ) -> list[Service]:
     """Return at most `limit` services whose names come after `after`, in the order of their names."""
     found: list[Service] = []
+    chunk = CHUNK if wanted.healths else min(limit, CHUNK)
     while len(found) < limit:
-        rows = session.scalars(_query(wanted, after, now)).all()
+        rows = session.scalars(_query(wanted, after, now).limit(chunk)).all()
         found += [
             item
             for item in _shown(session, rows, judge, now)
             if not wanted.healths or item.health in wanted.healths
         ]
-        if len(rows) < CHUNK:
+        if len(rows) < chunk:
             break
         after = rows[-1].name
     return found[:limit]
@@ -278,7 +279,7 @@ def _query(wanted: ServiceFilter, after: str, now: datetime) -> sa.Select[Servic
     if seen:
         seen.append(UsageRow.last_seen >= now - SEEN_WITHIN)
         query = query.where(sa.exists().where(UsageRow.service == ServiceRow.name, *seen))
-    return query.limit(CHUNK)
+    return query
 
 
 def _shown(

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from registry import inventory
 from registry.core.errors import Invalid
 from registry.core.facts import STATUSES, to_json
-from registry.core.health import HEALTHS, Judge
+from registry.core.health import HEALTHS, Judge, judge_of
 from registry.core.names import PLATFORMS
 from registry.web import Context, schemas
 from registry.web.answers import answer, read_cursor, write_cursor
@@ -282,10 +282,10 @@ def _usage(context: Context) -> APIRouter:
     ) -> Response:
         """Who uses a beta, with owners and places in the code; names not in the registry too."""
         wanted = _filter(team, None, [name], None, environment, platform, "")
-        after, now, judge = _pair(cursor), context.clock(), _judge(context)
+        after, now = _pair(cursor), context.clock()
         with context.database.read() as session:
-            found = inventory.users(session, judge, now, wanted, after, limit + 1)
-            radius = inventory.radius(session, judge, now, wanted)
+            found = inventory.users(session, now, wanted, after, limit + 1)
+            radius = inventory.radius(session, now, wanted)
         last = found[limit - 1] if len(found) > limit else None
         body = {
             "items": [to_json(item) for item in found[:limit]],
@@ -328,7 +328,7 @@ def _exports(context: Context) -> APIRouter:
 
 
 def _judge(context: Context) -> Judge:
-    return Judge(context.live.current(), context.clock().date())
+    return judge_of(context.live.current(), context.clock().date())
 
 
 def _filter(
