@@ -35,9 +35,21 @@ from registry.sealing import Sealer
 from registry.sources import Source
 from registry.sources.catalog import CatalogSource
 from registry.targets import Plan
-from registry.web import MAX_BODY, Context, api, errors, exports, feeds, probes, schemas, stream
+from registry.web import (
+    MAX_BODY,
+    Context,
+    api,
+    errors,
+    exports,
+    feeds,
+    probes,
+    schemas,
+    stream,
+    usage,
+)
 from registry.web import alerts as alerts_web
 from registry.web.header import HeaderEndpoint
+from registry.web.uses import Uses
 
 __all__ = [
     "about_probing",
@@ -141,6 +153,7 @@ def create_app(settings: Settings) -> ASGIApp:
         probing=about_probing(settings),
         every={target.name: target.every for target in targets_of(settings)},
     )
+    uses = Uses()
 
     streams = stream.Streams(database, live)
 
@@ -150,6 +163,7 @@ def create_app(settings: Settings) -> ASGIApp:
         live.refresh()
         poll = threading.Thread(target=_poll, args=(live, stop), name="refresh", daemon=True)
         poll.start()
+        uses.start(database, live, config.now)
         works = _works(settings, database, alerts) if settings.scheduler else []
         try:
             yield {"streams": streams}
@@ -157,6 +171,7 @@ def create_app(settings: Settings) -> ASGIApp:
             stop.set()
             poll.join()
             streams.stop()
+            uses.stop()
             for work in works:
                 work.stop()
             database.close()
@@ -176,8 +191,9 @@ def create_app(settings: Settings) -> ASGIApp:
     feeds.install(app, context)
     stream.install(app, context, streams)
     exports.install(app, context)
+    usage.install(app, context)
     _document(app)
-    return HeaderEndpoint(_Measured(errors.Bounded(app, MAX_BODY), context), context)
+    return HeaderEndpoint(_Measured(errors.Bounded(app, MAX_BODY), context), context, uses)
 
 
 def from_environment() -> ASGIApp:
