@@ -1,0 +1,301 @@
+"""Readings of a log cut into batches, so that a file read again adds nothing twice.
+
+A place in a file is named by a digest over all records up to it. What was counted is remembered as such
+*marks*, and a file is recognised by the digest of its first record. A batch ends after so many records,
+counted from the start of the file, and every batch that is recorded leaves a mark at its end. So:
+
+- the same file again, a week later or packed with gzip, meets its marks and adds nothing;
+- a file that has grown meets the mark at its old end, and only what follows is counted;
+- an import that was interrupted goes on after the last batch that was recorded;
+- a last line without an ending stands in a batch of its own, for its writer may not be done with it;
+- two files with the same records are the same file, for nothing tells them apart;
+- a file that differs in one early record is another file, from that record on.
+
+What goes into the digest is a record's bytes and what they were counted as: service, environment and
+betas. So a file may be read again under another service; another mapping that finds the same changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from registry.core.facts import Json, rfc3339
+from registry.core.logs import Reading, Seen
+
+__all__ = ["BATCH_ITEMS", "BATCH_RECORDS", "Batch", "Mark", "Tally", "batches"]
+
+BATCH_RECORDS: Final = 5000
+BATCH_ITEMS: Final = 2500
+"""A batch ends after so many records, or so many different items. Changing either makes old marks useless."""
+
+REPORT_ITEMS: Final = 500
+SHOWN: Final = 20
+OLDEST: Final = timedelta(days=400)
+AHEAD: Final = timedelta(hours=1)
+"""How far clocks may differ before a time counts as from the future."""
+
+
+class Mark(NamedTuple):
+    """A place in a file up to which everything has been counted."""
+
+    line: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Usage reports to record all or none, and the mark that they leave.
+
+    `number` is the number of marks of this file before this one. If there are more by now, somebody else
+    is importing the file and the batch must be refused.
+    """
+
+    file: str
+    number: int
+    mark: Mark
+    reports: tuple[dict[str, Json], ...]
+    requests: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the records: `requests` were counted now, `known` earlier, `without` have no beta."""
+
+    lines: int = 0
+    requests: int = 0
+    known: int = 0
+    without: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    shown: list[tuple[int, str]] = field(default_factory=list)
+    betas: set[str] = field(default_factory=set)
+
+    def skip(self, line: int, reason: str, detail: str = "") -> None:
+        """Count a record that was not read; the first ones are kept to be shown."""
+        self.skipped[reason] += 1
+        if len(self.shown) < SHOWN:
+            self.shown.append((line, f"{reason}: {detail}" if detail else reason))
+
+
+class _Key(NamedTuple):
+    """What one report is about: a service in one environment, on one platform, within one hour."""
+
+    service: str
+    environment: str
+    platform: str | None
+    hour: int | None
+
+
+@dataclass(slots=True)
+class _Sum:
+    """What a report adds up, by beta and model: count, accepted and refused."""
+
+    start: datetime | None = None
+    stop: datetime | None = None
+    items: dict[tuple[str, str | None], list[int]] = field(default_factory=dict)
+
+    def add(self, seen: Seen) -> None:
+        """Add one record."""
+        if seen.at is not None:
+            self.start = min(self.start or seen.at, seen.at)
+            self.stop = max(self.stop or seen.at, seen.at)
+        for beta in seen.betas:
+            cell = self.items.setdefault((beta, seen.model), [0, 0, 0])
+            cell[0] += seen.count
+            cell[1] += seen.count if seen.accepted else 0
+            cell[2] += seen.count if beta in seen.refused else 0
+
+
+class _Pending:
+    """What has been read since the last mark, and what decides where the batch ends.
+
+    The end must be the same whether or not a mark inside has been met. So `records` and `items` count
+    from the start of the batch, and the sums from the last mark.
+    """
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a batch."""
+        self.records, self.items = 0, set[tuple[_Key, str, str | None]]()
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the sums: what they hold has been counted before, or is in a batch."""
+        self.sums: dict[_Key, _Sum] = {}
+        self.requests = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Say whether the batch ends here."""
+        return self.records >= BATCH_RECORDS or len(self.items) >= BATCH_ITEMS
+
+    def add(self, seen: Seen, *, counts: bool) -> None:
+        """Take one record in. One that does not count still says where the batch ends."""
+        hour = None if seen.at is None else int(seen.at.timestamp() // 3600)
+        key = _Key(seen.service, seen.environment, seen.platform, hour)
+        self.items.update((key, beta, seen.model) for beta in seen.betas)
+        if counts:
+            self.requests += seen.count
+            self.sums.setdefault(key, _Sum()).add(seen)
+
+    def reports(self) -> Iterator[dict[str, Json]]:
+        """Print the sums in the shape of `POST /v1/usages`."""
+        for key, total in self.sums.items():
+            cells = list(total.items.items())
+            for start in range(0, len(cells), REPORT_ITEMS):
+                yield _report(key, total, cells[start : start + REPORT_ITEMS])
+
+
+def _report(
+    key: _Key, total: _Sum, cells: Sequence[tuple[tuple[str, str | None], list[int]]]
+) -> dict[str, Json]:
+    window = None
+    if total.start is not None and total.stop is not None:
+        window = {"start": rfc3339(total.start), "stop": rfc3339(total.stop)}
+    return {
+        "service": key.service,
+        "environment": key.environment,
+        "instance": None,
+        "source": "gateway",
+        "platform": key.platform,
+        "window": window,
+        "items": [
+            {"beta": beta, "count": count, "accepted": accepted, "refused": refused, "model": model}
+            for (beta, model), (count, accepted, refused) in cells
+        ],
+    }
+
+
+Marks = Callable[[str], Sequence[Mark]]
+
+
+def batches(
+    readings: Iterable[Reading],
+    marks_of: Marks,
+    tally: Tally,
+    now: datetime,
+    at: datetime | None = None,
+) -> Iterator[Batch]:
+    """Cut readings into batches, leaving out what has been counted; `tally` is filled on the way.
+
+    `marks_of` is asked once, for the marks of the file with this first digest. A batch must be recorded
+    before the next one is asked for. `at` is the time of records that say none (else they count as of now).
+    """
+    cutter = _Cutter(marks_of, tally)
+    for reading in readings:
+        if reading.is_open and not cutter.is_open:
+            yield from cutter.end()  # what follows may be read otherwise next time
+            cutter.is_open = True
+        tally.lines = reading.line
+        seen = _timed(reading.seen, at)
+        cutter.note(reading, _identity(seen, at if _untimed(reading.seen) else None))
+        _take(reading, seen, cutter, tally, now)
+        cutter.meet_mark()
+        if cutter.pending.is_full:
+            yield from cutter.end()
+    yield from cutter.end()
+
+
+def _untimed(seen: Seen | None) -> bool:
+    return seen is not None and seen.at is None
+
+
+def _timed(seen: Seen | None, at: datetime | None) -> Seen | None:
+    return seen._replace(at=at) if seen is not None and seen.at is None else seen
+
+
+def _take(
+    reading: Reading, seen: Seen | None, cutter: _Cutter, tally: Tally, now: datetime
+) -> None:
+    cutter.pending.records += 1
+    if seen is not None:
+        problem = _out_of_time(seen.at, now)
+        cutter.pending.add(seen, counts=problem is None)
+        if problem is None:
+            tally.requests += seen.count
+            tally.betas.update(seen.betas)
+        else:
+            tally.skip(reading.line, problem, str(seen.at))
+    elif reading.reason is not None:
+        tally.skip(reading.line, reading.reason, reading.detail)
+    else:
+        tally.without += 1
+
+
+def _out_of_time(at: datetime | None, now: datetime) -> str | None:
+    if at is None:
+        return None
+    if at > now + AHEAD:
+        return "a time in the future"
+    return f"older than {OLDEST.days} days" if at < now - OLDEST else None
+
+
+@lru_cache(maxsize=4096)
+def _identity_of(
+    service: str, environment: str, betas: tuple[str, ...], at: datetime | None
+) -> bytes:
+    return "\0".join((service, environment, ",".join(betas), str(at or ""))).encode(
+        "utf-8", "replace"
+    )
+
+
+def _identity(seen: Seen | None, at: datetime | None) -> bytes:
+    """Return what a record was counted as. It must not depend on the clock."""
+    return _identity_of(seen.service, seen.environment, seen.betas, at) if seen is not None else b""
+
+
+class _Cutter:
+    """Knows the place in the file: its digest, the marks that lie ahead, and the batch that is being made."""
+
+    def __init__(self, marks_of: Marks, tally: Tally) -> None:
+        self._marks_of, self._tally = marks_of, tally
+        self._digest, self._file, self._line = hashlib.sha256(), "", 0
+        self._marks: Mapping[int, set[str]] = {}
+        self._number = 0
+        self.pending = _Pending()
+        self.is_open = False
+
+    def note(self, reading: Reading, identity: bytes) -> None:
+        """Move on by one record."""
+        self._digest.update(b"%d %d " % (len(reading.raw), len(identity)))
+        self._digest.update(reading.raw)
+        self._digest.update(identity)
+        self._line = reading.line
+        if not self._file:
+            self._file = self._digest.hexdigest()
+            self._recognise()
+
+    def _recognise(self) -> None:
+        marks: dict[int, set[str]] = {}
+        known = self._marks_of(self._file)
+        for mark in known:
+            marks.setdefault(mark.line, set()).add(mark.digest)
+        self._marks, self._number = marks, len(known)
+
+    def meet_mark(self) -> None:
+        """If everything up to here has been counted before, forget it."""
+        if self._line in self._marks and self._digest.hexdigest() in self._marks[self._line]:
+            self._tally.requests -= self.pending.requests
+            self._tally.known += self.pending.requests
+            self.pending.forget()
+
+    def end(self) -> Iterator[Batch]:
+        """End the batch. One that would add nothing is none, and leaves no mark."""
+        if self.pending.sums:
+            yield Batch(
+                file=self._file,
+                number=self._number,
+                mark=Mark(self._line, self._digest.hexdigest()),
+                reports=tuple(self.pending.reports()),
+                requests=self.pending.requests,
+            )
+            self._number += 1
+        self.pending.begin()
