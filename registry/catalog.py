@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -50,6 +50,7 @@ from registry.models import (
     SourceRunRow,
     StandingRow,
     TargetRow,
+    UsageRow,
 )
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "read_standing",
     "record_failure",
     "revision",
+    "services_by_beta",
     "snapshot",
     "source_memo",
     "sources",
@@ -82,6 +84,10 @@ FORGETS_BELOW: Final = 0.5
 
 FORGETS_FROM: Final = 10
 """Names below which a source is too small to tell forgetting from a change."""
+
+
+SEEN_WITHIN: Final = timedelta(days=30)
+"""A service that was not seen with a beta for this long no longer counts as its user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -400,7 +406,7 @@ class Writer:
         row = self._revision
         numbered = tuple(
             replace(event, id=row.event + place)
-            for place, event in enumerate(self._events, start=1)
+            for place, event in enumerate(self._with_services(), start=1)
         )
         self.session.add_all(_event_row(event) for event in numbered)
         row.event += len(numbered)
@@ -411,6 +417,29 @@ class Writer:
             row.generation += 1
         self.session.flush()
         return numbered
+
+    def _with_services(self) -> list[Event]:
+        """Say of each event on a beta how many services it affects: those seen on its platform."""
+        asked = {event.beta for event in self._events if event.beta and not event.services}
+        if not asked:
+            return self._events
+        seen: dict[str, list[tuple[str, str]]] = {}
+        for beta, platform, service in self.session.execute(
+            sa.select(UsageRow.beta, UsageRow.platform, UsageRow.service)
+            .where(UsageRow.beta.in_(sorted(asked)), UsageRow.last_seen >= self.now - SEEN_WITHIN)
+            .distinct()
+        ):
+            seen.setdefault(beta, []).append((platform, service))
+        return [_with_services(event, seen.get(event.beta or "", ())) for event in self._events]
+
+
+def _with_services(event: Event, seen: Iterable[tuple[str, str]]) -> Event:
+    found = {
+        service
+        for platform, service in seen
+        if event.platform is None or platform in ("", event.platform)
+    }
+    return replace(event, services=event.services or len(found))
 
 
 # --- Evidence -------------------------------------------------------------------------------------
@@ -689,6 +718,16 @@ def beta(session: Session, name: str) -> Beta:
     if found is None:
         raise NotFound(f"{name} is not in the registry.")
     return found
+
+
+def services_by_beta(session: Session, now: datetime) -> dict[str, int]:
+    """Return how many services were seen with each beta lately; names without any are left out."""
+    rows = session.execute(
+        sa.select(UsageRow.beta, sa.func.count(sa.distinct(UsageRow.service)))
+        .where(UsageRow.last_seen >= now - SEEN_WITHIN)
+        .group_by(UsageRow.beta)
+    )
+    return dict(rows.tuples().all())
 
 
 def _betas(session: Session, feature: str | None) -> dict[str, Beta]:
