@@ -7,7 +7,7 @@ is taken, and `cannot_know` says what is not in it.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -511,10 +511,9 @@ def _services(judged: Iterable[_Judged]) -> dict[str, int]:
     for item in judged:
         rank = KINDS.index(item.kind) if item.kind is not None else len(KINDS)
         worst[item.use.service] = min(worst.get(item.use.service, rank), rank)
-    counts = {"total": len(worst), **dict.fromkeys(KINDS, 0), "ok": 0}
-    for rank in worst.values():
-        counts[(*KINDS, "ok")[rank]] += 1
-    return counts
+    names: tuple[str, ...] = (*KINDS, "ok")
+    found = Counter(names[rank] for rank in worst.values())
+    return {"total": len(worst), **{name: found[name] for name in names}}
 
 
 def _sources(uses: Iterable[Use]) -> Iterator[SourceUse]:

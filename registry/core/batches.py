@@ -27,7 +27,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from registry.core.facts import Json, rfc3339
-from registry.core.logs import Reading, Seen
+from registry.core.logs import COUNT_MAX, Reading, Seen
 
 __all__ = ["BATCH_ITEMS", "BATCH_RECORDS", "Batch", "Mark", "Tally", "batches"]
 
@@ -37,9 +37,11 @@ BATCH_ITEMS: Final = 2500
 
 REPORT_ITEMS: Final = 500
 SHOWN: Final = 20
-OLDEST: Final = timedelta(days=400)
-AHEAD: Final = timedelta(hours=1)
-"""How far clocks may differ before a time counts as from the future."""
+OLDEST: Final = timedelta(days=399)
+AHEAD: Final = timedelta(minutes=4)
+"""How old usage may be, and how far clocks may differ: a little less than the inventory takes."""
+HOURLY: Final = timedelta(days=2)
+"""How far back the inventory counts by the hour; before that by the day."""
 
 
 class Mark(NamedTuple):
@@ -83,94 +85,146 @@ class Tally:
             self.shown.append((line, f"{reason}: {detail}" if detail else reason))
 
 
-class _Key(NamedTuple):
-    """What one report is about: a service in one environment, on one platform, within one hour."""
+class _Place(NamedTuple):
+    """What one report is about: a service in one environment, on one platform, within one hour or day."""
+
+    service: str
+    environment: str
+    platform: str | None
+    slot: int | None
+
+
+class _Kind(NamedTuple):
+    """What records have in common that are added up: there are few of these, and many records."""
 
     service: str
     environment: str
     platform: str | None
     hour: int | None
+    betas: tuple[str, ...]
+    model: str | None
 
 
 @dataclass(slots=True)
 class _Sum:
-    """What a report adds up, by beta and model: count, accepted and refused."""
+    """Records of one kind, added up."""
 
+    requests: int = 0
+    accepted: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
     start: datetime | None = None
     stop: datetime | None = None
-    items: dict[tuple[str, str | None], list[int]] = field(default_factory=dict)
 
     def add(self, seen: Seen) -> None:
         """Add one record."""
+        self.requests += seen.requests
+        if seen.accepted:
+            self.accepted += seen.requests
+        for beta in seen.refused:
+            self.refused[beta] += seen.requests
         if seen.at is not None:
-            self.start = min(self.start or seen.at, seen.at)
-            self.stop = max(self.stop or seen.at, seen.at)
-        for beta in seen.betas:
-            cell = self.items.setdefault((beta, seen.model), [0, 0, 0])
-            cell[0] += seen.count
-            cell[1] += seen.count if seen.accepted else 0
-            cell[2] += seen.count if beta in seen.refused else 0
+            self.start = seen.at if self.start is None else min(self.start, seen.at)
+            self.stop = seen.at if self.stop is None else max(self.stop, seen.at)
 
 
 class _Pending:
     """What has been read since the last mark, and what decides where the batch ends.
 
-    The end must be the same whether or not a mark inside has been met. So `records` and `items` count
-    from the start of the batch, and the sums from the last mark.
+    The end must be the same whether or not a mark inside has been met, and whatever time it is. So
+    `records`, `items` and `total` count from the start of the batch, and the sums from the last mark.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: datetime) -> None:
+        self._now = now
         self.begin()
 
     def begin(self) -> None:
         """Begin a batch."""
-        self.records, self.items = 0, set[tuple[_Key, str, str | None]]()
+        self.records, self.total = 0, 0
+        self.items = set[tuple[_Place, str, str | None]]()
         self.forget()
 
     def forget(self) -> None:
         """Drop the sums: what they hold has been counted before, or is in a batch."""
-        self.sums: dict[_Key, _Sum] = {}
+        self._sums: dict[_Kind, _Sum] = {}
         self.requests = 0
 
     @property
     def is_full(self) -> bool:
         """Say whether the batch ends here."""
-        return self.records >= BATCH_RECORDS or len(self.items) >= BATCH_ITEMS
+        return (
+            self.records >= BATCH_RECORDS
+            or len(self.items) >= BATCH_ITEMS
+            or self.total >= COUNT_MAX
+        )
 
     def add(self, seen: Seen, *, counts: bool) -> None:
         """Take one record in. One that does not count still says where the batch ends."""
-        hour = None if seen.at is None else int(seen.at.timestamp() // 3600)
-        key = _Key(seen.service, seen.environment, seen.platform, hour)
-        self.items.update((key, beta, seen.model) for beta in seen.betas)
+        hour = None if seen.at is None else int(seen.at.timestamp()) // 3600
+        kind = _Kind(seen.service, seen.environment, seen.platform, hour, seen.betas, seen.model)
+        total = self._sums.get(kind)
+        if total is None:
+            total = self._sums[kind] = _Sum()
+            place = _place(kind, by_hour=False)
+            self.items.update((place, beta, kind.model) for beta in kind.betas)
+        self.total += seen.requests
         if counts:
-            self.requests += seen.count
-            self.sums.setdefault(key, _Sum()).add(seen)
+            self.requests += seen.requests
+            total.add(seen)
 
     def reports(self) -> Iterator[dict[str, Json]]:
         """Print the sums in the shape of `POST /v1/usages`."""
-        for key, total in self.sums.items():
-            cells = list(total.items.items())
-            for start in range(0, len(cells), REPORT_ITEMS):
-                yield _report(key, total, cells[start : start + REPORT_ITEMS])
+        recent = int((self._now - HOURLY).timestamp()) // 3600
+        groups: dict[_Place, list[tuple[_Kind, _Sum]]] = {}
+        for kind, total in self._sums.items():
+            if total.requests:
+                by_hour = kind.hour is not None and kind.hour >= recent
+                groups.setdefault(_place(kind, by_hour=by_hour), []).append((kind, total))
+        for place, sums in groups.items():
+            items, window = list(_items(sums)), _window([total for _, total in sums])
+            for start in range(0, len(items), REPORT_ITEMS):
+                yield _report(place, window, items[start : start + REPORT_ITEMS])
 
 
-def _report(
-    key: _Key, total: _Sum, cells: Sequence[tuple[tuple[str, str | None], list[int]]]
-) -> dict[str, Json]:
-    window = None
-    if total.start is not None and total.stop is not None:
-        window = {"start": rfc3339(total.start), "stop": rfc3339(total.stop)}
+def _place(kind: _Kind, *, by_hour: bool) -> _Place:
+    hour = kind.hour
+    slot = hour if hour is None or by_hour else hour - hour % 24
+    return _Place(kind.service, kind.environment, kind.platform, slot)
+
+
+def _items(sums: Iterable[tuple[_Kind, _Sum]]) -> Iterator[dict[str, Json]]:
+    cells: dict[tuple[str, str | None], list[int]] = {}
+    for kind, total in sums:
+        for beta in kind.betas:
+            cell = cells.setdefault((beta, kind.model), [0, 0, 0])
+            cell[0] += total.requests
+            cell[1] += total.accepted
+            cell[2] += total.refused[beta]
+    for (beta, model), (count, accepted, refused) in cells.items():
+        yield {
+            "beta": beta, "count": count, "accepted": accepted, "refused": refused, "model": model,
+        }  # fmt: skip
+
+
+def _window(sums: Sequence[_Sum]) -> dict[str, Json] | None:
+    starts = [total.start for total in sums if total.start is not None]
+    stops = [total.stop for total in sums if total.stop is not None]
+    if not starts or not stops:
+        return None
+    # A window ends before its last moment: one that ends at midnight would be of the day before.
+    stop = max(stops) + timedelta(microseconds=1)
+    return {"start": rfc3339(min(starts)), "stop": rfc3339(stop)}
+
+
+def _report(place: _Place, window: Json, items: Sequence[dict[str, Json]]) -> dict[str, Json]:
     return {
-        "service": key.service,
-        "environment": key.environment,
+        "service": place.service,
+        "environment": place.environment,
         "instance": None,
         "source": "gateway",
-        "platform": key.platform,
+        "platform": place.platform,
         "window": window,
-        "items": [
-            {"beta": beta, "count": count, "accepted": accepted, "refused": refused, "model": model}
-            for (beta, model), (count, accepted, refused) in cells
-        ],
+        "items": list(items),
     }
 
 
@@ -189,7 +243,7 @@ def batches(
     `marks_of` is asked once, for the marks of the file with this first digest. A batch must be recorded
     before the next one is asked for. `at` is the time of records that say none (else they count as of now).
     """
-    cutter = _Cutter(marks_of, tally)
+    cutter = _Cutter(marks_of, tally, now)
     for reading in readings:
         if reading.is_open and not cutter.is_open:
             yield from cutter.end()  # what follows may be read otherwise next time
@@ -220,7 +274,7 @@ def _take(
         problem = _out_of_time(seen.at, now)
         cutter.pending.add(seen, counts=problem is None)
         if problem is None:
-            tally.requests += seen.count
+            tally.requests += seen.requests
             tally.betas.update(seen.betas)
         else:
             tally.skip(reading.line, problem, str(seen.at))
@@ -255,12 +309,12 @@ def _identity(seen: Seen | None, at: datetime | None) -> bytes:
 class _Cutter:
     """Knows the place in the file: its digest, the marks that lie ahead, and the batch that is being made."""
 
-    def __init__(self, marks_of: Marks, tally: Tally) -> None:
+    def __init__(self, marks_of: Marks, tally: Tally, now: datetime) -> None:
         self._marks_of, self._tally = marks_of, tally
         self._digest, self._file, self._line = hashlib.sha256(), "", 0
         self._marks: Mapping[int, set[str]] = {}
         self._number = 0
-        self.pending = _Pending()
+        self.pending = _Pending(now)
         self.is_open = False
 
     def note(self, reading: Reading, identity: bytes) -> None:
@@ -289,7 +343,7 @@ class _Cutter:
 
     def end(self) -> Iterator[Batch]:
         """End the batch. One that would add nothing is none, and leaves no mark."""
-        if self.pending.sums:
+        if self.pending.requests:
             yield Batch(
                 file=self._file,
                 number=self._number,

@@ -1,5 +1,6 @@
-"""Bytes to numbered lines, in bounded memory, whatever the bytes are: hides compression, byte order marks,
-line endings, cut files and lines without an end.
+"""Bytes to numbered lines, in bounded memory, whatever the bytes are.
+
+Hides compression, byte order marks, line endings, cut files and lines without an end.
 
 Nothing here raises on any content. What is wrong with a file as a whole stands in `Lines.problem` when the
 lines are at an end; all that could be read has been given out by then.

@@ -18,14 +18,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, Literal, NamedTuple, cast, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from registry.core.answers import classify
 from registry.core.errors import Invalid
 from registry.core.lines import LINE_MAX, Line
 from registry.core.names import PLATFORMS, is_well_formed, read_header
 
-__all__ = ["FIELDS", "FORMATS", "Format", "How", "Reading", "Seen", "read", "recognise"]
+__all__ = [
+    "COUNT_MAX",
+    "FIELDS",
+    "FORMATS",
+    "Format",
+    "How",
+    "Reading",
+    "Seen",
+    "read",
+    "recognise",
+]
 
 Format = Literal["jsonl", "csv", "list", "litellm", "envoy"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
@@ -37,7 +47,7 @@ FIELDS: Final = (
 NAMES_MAX: Final = 100
 """Betas in one record; upstream takes far fewer."""
 
-COUNT_MAX: Final = 10**9
+COUNT_MAX: Final = 500_000_000
 SERVICE_MAX: Final = 128
 ENVIRONMENT_MAX: Final = 64
 MODEL_MAX: Final = 200
@@ -126,7 +136,7 @@ class How:
     format: Format
     paths: Mapping[str, Sequence[str]] = field(default_factory=dict)
     service: str | None = None
-    environment: str = "production"
+    environment: str = "default"
     platform: str | None = None
 
     def path(self, name: str) -> Sequence[str]:
@@ -144,7 +154,7 @@ class Seen(NamedTuple):
     platform: str | None = None
     model: str | None = None
     at: datetime | None = None
-    count: int = 1
+    requests: int = 1
     accepted: bool = False
     """All of them were taken; if False, that is not known."""
     refused: tuple[str, ...] = ()
@@ -251,7 +261,7 @@ def _read_json(text: str, fields: _Fields) -> Seen | None:
         raise _Skip("no JSON", "nested too deeply") from None
     if not isinstance(record, dict):
         raise _Skip("no JSON object", f"but a {_KINDS.get(type(record), 'value')}")
-    return _seen(record, fields)
+    return _seen(fields.of(record), fields.how)
 
 
 _KINDS: Final[Mapping[type, str]] = {
@@ -274,7 +284,7 @@ def _read_list(text: str, fields: _Fields) -> Seen | None:
     if not found or not names or not all(_can_be_name(name) for name in names):
         raise _Skip("neither a header value nor a name", f"{text[:60]!r}")
     count = _count(found["before"] or found["after"])
-    return _with_defaults(Seen("", "", names, count=count), fields.how)
+    return _with_defaults(Seen("", "", names, requests=count), fields.how)
 
 
 def _can_be_name(name: str) -> bool:
@@ -344,7 +354,7 @@ def _read_csv(lines: Iterator[Line], fields: _Fields) -> Iterator[Reading]:
         try:
             cells = _cells(source)
             if header:
-                seen = _seen(_row(header, cells), fields)
+                seen = _seen(fields.of(_row(header, cells)), fields.how)
             else:
                 header = [cell.strip() for cell in cells]
                 continue
@@ -388,42 +398,22 @@ _Steps = tuple[tuple[str, Any], ...]
 
 
 _Plan = Mapping[str, list[tuple[str, _Steps]]]
+"""For each field the paths that can lead somewhere in a record with these keys."""
 
 
 class _Fields:
-    """Finds the fields of records. The records of a log look alike, so which paths can lead anywhere is
-    found out once for each set of keys."""
+    """Finds the fields of records.
+
+    The records of a log look alike, so which paths can lead anywhere is found out once for each set of keys.
+    """
 
     def __init__(self, how: How) -> None:
         self.how = how
         self._paths = {name: [(path, _steps(path)) for path in how.path(name)] for name in FIELDS}
         self._plans: dict[tuple[str, ...], _Plan] = {}
 
-    def betas(self, record: Mapping[str, Any], plan: _Plan) -> tuple[str, ...]:
-        """Return the names in all places where betas are looked for."""
-        found: list[str] = []
-        for path, steps in plan["beta"]:
-            texts = list(_texts(_look(record, steps)))
-            if path == "request_tags":
-                tags = [text.partition(":") for text in texts]
-                texts = [value for name, _, value in tags if name.strip().lower() in _HEADERS]
-            found += [text for text in texts if text.strip() != "-"]
-        return read_header(found) if found else ()
-
-    def word(self, record: Mapping[str, Any], plan: _Plan, name: str) -> str | None:
-        """Return a field as text; what logs write for "nothing" is nothing."""
-        for _, steps in plan[name]:
-            value = _look(record, steps)
-            if isinstance(value, list):
-                value = value[0] if value else None
-            if isinstance(value, dict):
-                value = json.dumps(value)
-            if value is not None and (text := str(value).strip()) not in _NOTHING:
-                return text
-        return None
-
-    def plan(self, record: Mapping[str, Any]) -> _Plan:
-        """Return the paths of each field that can lead anywhere in such a record."""
+    def of(self, record: Mapping[str, Any]) -> _Record:
+        """Take one record in hand."""
         keys = tuple(record)
         plan = self._plans.get(keys)
         if plan is None:
@@ -433,7 +423,37 @@ class _Fields:
                 name: [(path, here) for path, steps in paths if (here := _possible(steps, record))]
                 for name, paths in self._paths.items()
             }
-        return plan
+        return _Record(record, plan)
+
+
+class _Record(NamedTuple):
+    """One record, and where to look in it."""
+
+    record: Mapping[str, Any]
+    plan: _Plan
+
+    def betas(self) -> tuple[str, ...]:
+        """Return the names in all places where betas are looked for."""
+        found: list[str] = []
+        for path, steps in self.plan["beta"]:
+            texts = list(_texts(_look(self.record, steps)))
+            if path == "request_tags":
+                tags = [text.partition(":") for text in texts]
+                texts = [value for name, _, value in tags if name.strip().lower() in _HEADERS]
+            found += [text for text in texts if text.strip() != "-"]
+        return read_header(found) if found else ()
+
+    def word(self, name: str) -> str | None:
+        """Return a field as text; what logs write for "nothing" is nothing."""
+        for _, steps in self.plan[name]:
+            value = _look(self.record, steps)
+            if isinstance(value, list):
+                value = value[0] if value else None
+            if isinstance(value, dict):
+                value = json.dumps(value)
+            if value is not None and (text := str(value).strip()) not in _NOTHING:
+                return text
+        return None
 
 
 _NOTHING: Final = frozenset({"", "-", "null", "None"})
@@ -510,8 +530,8 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(member)
 
 
-def _seen(record: Mapping[str, Any], fields: _Fields) -> Seen | None:
-    names = fields.betas(record)
+def _seen(record: _Record, how: How) -> Seen | None:
+    names = record.betas()
     if not names:
         return None
     wrong = [name for name in names if not is_well_formed(name)]
@@ -520,24 +540,25 @@ def _seen(record: Mapping[str, Any], fields: _Fields) -> Seen | None:
     if len(names) > NAMES_MAX:
         raise _Skip(f"more than {NAMES_MAX} betas", f"{len(names):,}")
     seen = Seen(
-        fields.word(record, "service") or "",
-        fields.word(record, "environment") or "",
+        record.word("service") or "",
+        record.word("environment") or "",
         names,
-        _platform(fields.word(record, "platform")),
-        (fields.word(record, "model") or "")[:MODEL_MAX] or None,
-        _at(fields.word(record, "at")),
-        _count(fields.word(record, "count")),
+        _platform(record.word("platform")),
+        (record.word("model") or "")[:MODEL_MAX] or None,
+        _at(record.word("at")),
+        _count(record.word("count")),
     )
-    accepted, refused = _outcome(record, fields, seen)
-    return _with_defaults(seen._replace(accepted=accepted, refused=refused), fields.how)
+    accepted, refused = _outcome(record, seen)
+    return _with_defaults(seen._replace(accepted=accepted, refused=refused), how)
 
 
 def _with_defaults(seen: Seen, how: How) -> Seen:
     service, environment = seen.service or how.service, seen.environment or how.environment
     if not service:
         raise _Skip("no service", "say whose log this is with --service NAME")
-    if len(service) > SERVICE_MAX or len(environment) > ENVIRONMENT_MAX:
-        raise _Skip("a name that is too long", f"{service[:60]!r} in {environment[:60]!r}")
+    for name, longest in ((service, SERVICE_MAX), (environment, ENVIRONMENT_MAX)):
+        if len(name) > longest or not name.isprintable():
+            raise _Skip("no name of a service or environment", f"{name[:60]!r}")
     return seen._replace(
         service=service, environment=environment, platform=how.platform or seen.platform
     )
@@ -545,8 +566,8 @@ def _with_defaults(seen: Seen, how: How) -> Seen:
 
 # --- Single fields --------------------------------------------------------------------------------
 
-_PROVIDERS: Final = {
-    **{name: name for name in PLATFORMS},
+_PROVIDERS: Final[Mapping[str, str]] = {
+    **{str(name): str(name) for name in PLATFORMS},
     "bedrock_converse": "bedrock", "bedrock_mantle": "bedrock", "amazon_bedrock": "bedrock",
     "vertex_ai": "vertex", "vertex_ai_beta": "vertex", "vertexai": "vertex",
     "azure_ai": "foundry", "azure": "foundry", "claude": "anthropic",
@@ -568,9 +589,7 @@ _HOSTS: Final = tuple(
 @lru_cache(maxsize=1024)
 def _platform(word: str | None) -> str | None:
     """Return the platform that a provider's name or a host means; None: not known."""
-    if word is None:
-        return None
-    plain = word.lower()
+    plain = (word or "").lower()
     if plain in _PROVIDERS:
         return _PROVIDERS[plain]
     return next((platform for host, platform in _HOSTS if host.search(plain)), None)
@@ -589,6 +608,7 @@ def _count(word: str | None) -> int:
 
 
 _EPOCH: Final = re.compile(r"\d{9,20}(?:\.\d+)?", re.ASCII)
+_NANOSECONDS: Final = re.compile(r"(\.\d{6})\d+")
 _COMMON_LOG: Final = "%d/%b/%Y:%H:%M:%S %z"
 
 
@@ -609,7 +629,7 @@ def _at(word: str | None) -> datetime | None:
 def _iso(text: str) -> datetime:
     # What databases print: `2026-11-23 12:00:00.123 UTC`, and nanoseconds, which Python cannot hold.
     plain = text.removesuffix(" UTC").replace(",", ".")
-    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", plain))
+    return datetime.fromisoformat(_NANOSECONDS.sub(r"\1", plain) if len(plain) > 26 else plain)
 
 
 def _since_1970(number: float) -> datetime:
@@ -621,14 +641,12 @@ def _since_1970(number: float) -> datetime:
 _GOOD: Final = re.compile(r"2\d\d(?:\.0)?|success|ok", re.I)
 
 
-def _outcome(
-    record: Mapping[str, Any], fields: _Fields, seen: Seen
-) -> tuple[bool, tuple[str, ...]]:
+def _outcome(record: _Record, seen: Seen) -> tuple[bool, tuple[str, ...]]:
     """Return whether all were taken, and which were refused. An error alone refuses nothing."""
-    status = fields.word(record, "status")
+    status = record.word("status")
     if status is not None and _GOOD.fullmatch(status):
         return True, ()
-    body = fields.word(record, "body")
+    body = record.word("body")
     if body is None or not _speaks_of(body, seen.betas):
         return False, ()
     code = int(status) if status and re.fullmatch(r"[1-5]\d\d", status) else None
