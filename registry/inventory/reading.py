@@ -18,7 +18,7 @@ from registry.core.facts import Event
 from registry.inventory.recording import hour_of
 from registry.models import RiskRow, ServiceRow, UsageCountRow, UsageLocationRow, UsageRow
 
-__all__ = ["Affected", "Location", "affected", "affected_by", "last_day", "names_affected"]
+__all__ = ["Affected", "Location", "affected", "affected_by", "last_day", "names_affected", "who"]
 
 LOCATIONS: Final = 20
 """Code locations shown of one beta in one service and environment."""
@@ -75,7 +75,7 @@ def affected(
         wanted.append(UsageRow.platform.in_(("", platform)))
     if teams:
         wanted.append(ServiceRow.team.in_(sorted(teams)))
-    found = _affected(session, wanted, now)
+    found = who(session, wanted, now)
     return {name: found.get(name, []) for name in names}
 
 
@@ -100,9 +100,10 @@ _Key = tuple[str, str, str]
 """(beta, service, environment)."""
 
 
-def _affected(
+def who(
     session: Session, wanted: Sequence[sa.ColumnElement[bool]], now: datetime
 ) -> dict[str, list[Affected]]:
+    """Return by beta who was seen with it, of the usages that meet these conditions."""
     rows = session.execute(
         sa.select(UsageRow, ServiceRow.team, ServiceRow.owner, ServiceRow.contacts)
         .join(ServiceRow, ServiceRow.name == UsageRow.service)
@@ -148,7 +149,10 @@ def _one(
 def last_day(
     session: Session, wanted: Sequence[sa.ColumnElement[bool]], now: datetime
 ) -> dict[int, tuple[int, int, int]]:
-    """Return (count, accepted, refused) of the last 24 hours of the usages meant, by their id."""
+    """Return (count, accepted, refused) of the last 24 hours of the usages meant, by their id.
+
+    Counts are kept by whole hours, so it is up to an hour more.
+    """
     sums = [
         sa.func.sum(column)
         for column in (UsageCountRow.count, UsageCountRow.accepted, UsageCountRow.refused)
@@ -157,7 +161,7 @@ def last_day(
         sa.select(UsageCountRow.usage, *sums)
         .join(UsageRow, UsageRow.id == UsageCountRow.usage)
         .join(ServiceRow, ServiceRow.name == UsageRow.service)
-        .where(*wanted, UsageCountRow.hour >= hour_of(now) - 23)
+        .where(*wanted, UsageCountRow.hour >= hour_of(now) - 24)
         .group_by(UsageCountRow.usage)
     )
     return {row[0]: (int(row[1]), int(row[2]), int(row[3])) for row in rows}
