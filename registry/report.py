@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final, Literal, get_args
 
@@ -223,7 +223,7 @@ def expose(
     `silent` are services that are known and were not seen in this time. `team` and `platform` say what
     the usage was filtered by; a use without a platform counts as one on the Claude API.
     """
-    wanted = [use for use in uses if platform is None or use.place == platform]
+    wanted = [use for use in _with_places(uses) if platform is None or use.place == platform]
     judge = Judge(snapshot, stop.date())
     judged = [_judged(use, snapshot, judge) for use in wanted]
     groups = _grouped(judged)
@@ -248,6 +248,20 @@ def expose(
         changes=changes,
         cannot_know=tuple(_cannot_know(judged, requests, snapshot, silent)),
     )
+
+
+def _with_places(uses: Iterable[Use]) -> list[Use]:
+    """Give places in the code to those who send the beta. A scan adds nothing else where usage is known."""
+    each = list(uses)
+    places: dict[tuple[str, str], dict[Location, None]] = defaultdict(dict)
+    sent = {(use.service, use.beta) for use in each if use.source != "scan"}
+    for use in each:
+        places[use.service, use.beta].update(dict.fromkeys(use.locations))
+    return [
+        replace(use, locations=tuple(places[use.service, use.beta]))
+        for use in each
+        if use.source != "scan" or (use.service, use.beta) not in sent
+    ]
 
 
 # --- Judging --------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import csv
 import itertools
 import json
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -197,12 +197,11 @@ def recognise(first: Sequence[Line], mapped: Sequence[str] = ()) -> Format:
         raise Invalid(_JSON_ARRAY)
     if start.startswith("{"):
         return _recognise_json(start, first)
-    cells = {cell.strip(' "').lower() for cell in start.split(",")}
-    columns = {path.split(".")[0].lower() for path in (*mapped, *_COMMON["beta"], *_LITELLM)}
-    known = {path.split(".")[0].lower() for path in mapped} | {*_HEADERS, "beta", "betas"}
-    if cells & known or (len(cells) > 1 and {"request_id", "request_tags"} & cells & columns):
-        return "csv"
-    return "litellm" if {"request_tags", "starttime"} <= cells else "list"
+    cells = {cell.strip(' "').lower() for cell in re.split(_DELIMITERS, start)}
+    if {"request_id", "starttime"} <= cells:
+        return "litellm"
+    columns = {path.split(".")[0].lower() for path in mapped} | {*_HEADERS, "beta", "betas"}
+    return "csv" if cells & columns else "list"
 
 
 def _recognise_json(start: str, first: Sequence[Line]) -> Format:
@@ -221,11 +220,16 @@ def _recognise_json(start: str, first: Sequence[Line]) -> Format:
 
 
 def read(lines: Iterable[Line], how: How) -> Iterator[Reading]:
-    """Read records. A blank line is none."""
-    fields = _Fields(how)
-    if how.format == "csv":
-        return _read_csv(iter(lines), fields)
-    return _read_lines(lines, _read_list if how.format == "list" else _read_json, fields)
+    """Read records. A blank line is none. What LiteLLM or Envoy logged may have become CSV on its way."""
+    fields, lines = _Fields(how), iter(lines)
+    if how.format == "list":
+        return _read_lines(lines, _read_list, fields)
+    head = list(itertools.islice(lines, 1))
+    is_csv = how.format == "csv" or (head and not head[0].raw.lstrip().startswith(b"{"))
+    lines = itertools.chain(head, lines)
+    if is_csv and how.format != "jsonl":
+        return _read_csv(lines, fields, _delimiter(head))
+    return _read_lines(lines, _read_json, fields)
 
 
 _Reader = Callable[[str, "_Fields"], Seen | None]
@@ -346,13 +350,22 @@ class _Source:
         del self.taken[1:]
 
 
-def _read_csv(lines: Iterator[Line], fields: _Fields) -> Iterator[Reading]:
+_DELIMITERS: Final = "[,;\t]"
+
+
+def _delimiter(head: Sequence[Line]) -> str:
+    """Return what separates the names of the columns."""
+    found = Counter(re.findall(_DELIMITERS, head[0].raw.decode("utf-8", "replace")) if head else ())
+    return found.most_common(1)[0][0] if found else ","
+
+
+def _read_csv(lines: Iterator[Line], fields: _Fields, delimiter: str) -> Iterator[Reading]:
     source, header = _Source(lines), list[str]()
     while source.begin():
         skip: _Skip | None = None
         seen = None
         try:
-            cells = _cells(source)
+            cells = _cells(source, delimiter)
             if header:
                 seen = _seen(fields.of(_row(header, cells)), fields.how)
             else:
@@ -375,11 +388,11 @@ def _row(header: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
     return dict(zip(header, cells, strict=False))
 
 
-def _cells(source: _Source) -> list[str]:
+def _cells(source: _Source, delimiter: str) -> list[str]:
     """Return the cells of the next record."""
     csv.field_size_limit(LINE_MAX)
     try:
-        return next(csv.reader(source, strict=True), [])
+        return next(csv.reader(source, delimiter=delimiter, strict=True), [])
     except (_Unclosed, csv.Error) as error:
         at_end = "unexpected end" in str(error)
         source.is_cut = source.is_cut or at_end
