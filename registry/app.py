@@ -32,8 +32,9 @@ from registry.scheduler import Scheduler
 from registry.sources import Source
 from registry.sources.catalog import CatalogSource
 from registry.targets import Plan
-from registry.web import MAX_BODY, Context, api, errors, probes, schemas
+from registry.web import MAX_BODY, Context, api, errors, probes, report, schemas, usage
 from registry.web.header import HeaderEndpoint
+from registry.web.uses import Uses
 
 __all__ = [
     "about_probing",
@@ -134,6 +135,7 @@ def create_app(settings: Settings) -> ASGIApp:
         probing=about_probing(settings),
         every={target.name: target.every for target in targets_of(settings)},
     )
+    uses = Uses()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -141,12 +143,14 @@ def create_app(settings: Settings) -> ASGIApp:
         live.refresh()
         poll = threading.Thread(target=_poll, args=(live, stop), name="refresh", daemon=True)
         poll.start()
+        uses.start(database, live, config.now)
         scheduler = _scheduler(settings, database) if settings.scheduler else None
         try:
             yield
         finally:
             stop.set()
             poll.join()
+            uses.stop()
             if scheduler is not None:
                 scheduler.stop()
             database.close()
@@ -162,8 +166,10 @@ def create_app(settings: Settings) -> ASGIApp:
     errors.install(app)
     api.install(app, context)
     probes.install(app, context)
+    usage.install(app, context)
+    report.install(app, context)
     _document(app)
-    return HeaderEndpoint(_Measured(errors.Bounded(app, MAX_BODY), context), context)
+    return HeaderEndpoint(_Measured(errors.Bounded(app, MAX_BODY), context), context, uses)
 
 
 def from_environment() -> ASGIApp:

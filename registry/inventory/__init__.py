@@ -11,7 +11,14 @@ answer from them.
 """
 
 from registry.inventory.housekeeping import last_usage, next_services, prune, roll, thin_out
-from registry.inventory.reading import Affected, Location, affected, affected_by, names_affected
+from registry.inventory.reading import (
+    Affected,
+    Location,
+    affected,
+    affected_by,
+    count_users,
+    names_affected,
+)
 from registry.inventory.recording import (
     MAX_ITEMS,
     Item,
@@ -58,6 +65,7 @@ __all__ = [
     "affected_by",
     "ask_for_sweeps",
     "check_name",
+    "count_users",
     "declare",
     "defaults",
     "last_usage",

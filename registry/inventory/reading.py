@@ -18,7 +18,16 @@ from registry.core.facts import Event
 from registry.inventory.recording import hour_of
 from registry.models import RiskRow, ServiceRow, UsageCountRow, UsageLocationRow, UsageRow
 
-__all__ = ["Affected", "Location", "affected", "affected_by", "last_day", "names_affected", "who"]
+__all__ = [
+    "Affected",
+    "Location",
+    "affected",
+    "affected_by",
+    "count_users",
+    "last_day",
+    "names_affected",
+    "who",
+]
 
 LOCATIONS: Final = 20
 """Code locations shown of one beta in one service and environment."""
@@ -94,6 +103,18 @@ def affected_by(
         ).tuples()
     )
     return [item for item in everyone[event.beta] if (item.service, item.environment) in told]
+
+
+def count_users(
+    session: Session, betas: Iterable[str], now: datetime, *, platform: str | None = None
+) -> int:
+    """Return how many services were lately seen with any of these betas, there or nobody knows where."""
+    query = sa.select(sa.func.count(sa.distinct(UsageRow.service))).where(
+        UsageRow.beta.in_(sorted(set(betas))), UsageRow.last_seen >= now - SEEN_WITHIN
+    )
+    if platform is not None:
+        query = query.where(UsageRow.platform.in_(("", platform)))
+    return session.scalar(query) or 0
 
 
 _Key = tuple[str, str, str]

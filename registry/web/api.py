@@ -6,7 +6,7 @@ goes on while the database is away. Events, evidence, sources and exports read t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date as Date  # noqa: N812 - `date` is a word of the routes below
 from datetime import datetime
 from typing import Annotated, Any, cast
@@ -17,7 +17,7 @@ from prometheus_client import generate_latest
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from registry import auth, catalog
+from registry import auth, catalog, inventory
 from registry.core import resolution
 from registry.core.errors import Forbidden, Invalid, NotFound
 from registry.core.facts import (
@@ -39,7 +39,7 @@ from registry.jobs import export_catalog as export_all
 from registry.web import Context, schemas
 from registry.web.answers import answer, page, read_cursor, write_cursor
 
-__all__ = ["Cursor", "Limit", "Name", "install", "known_beta", "needs"]
+__all__ = ["Cursor", "Limit", "Name", "Words", "install", "known_beta", "needs", "words"]
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Items a page.")]
 Cursor = Annotated[str | None, Query(max_length=2000, description="`next` of the page before.")]
@@ -86,13 +86,20 @@ def needs(
     return check
 
 
+def holds(context: Context, request: Request, scope: auth.Scope) -> bool:
+    """Say whether a request carries a token with this scope, for what is shown to its holders only."""
+    secret = bearer(request.headers.get("authorization") or "")
+    held = context.live.tokens.get(auth.digest(secret)) if secret else None
+    return held is not None and auth.allows(cast(auth.Scope, held), scope)
+
+
 def bearer(header: str) -> str | None:
     """Return the secret of an `Authorization` header, or None if it is of another scheme."""
     scheme, _, secret = header.partition(" ")
     return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
 
 
-def _words(values: list[str] | None, allowed: tuple[str, ...] | None, what: str) -> tuple[str, ...]:
+def words(values: list[str] | None, allowed: tuple[str, ...] | None, what: str) -> tuple[str, ...]:
     """Split comma lists, and refuse a word that is none of the allowed ones."""
     words = tuple(word for value in values or () for word in value.split(",") if word)
     for word in words:
@@ -133,24 +140,29 @@ def _reads(context: Context) -> APIRouter:
         """List betas."""
         snapshot = live.current()
         tests = [
-            _one_of("status", _words(status, STATUSES, "status")),
-            _one_of("feature", _words(feature, None, "feature")),
-            _one_of("topic", _words(topic, None, "topic")),
-            _on_platform(_words(platform, PLATFORMS, "platform"), _words(state, STATES, "state")),
+            _one_of("status", words(status, STATUSES, "status")),
+            _one_of("feature", words(feature, None, "feature")),
+            _one_of("topic", words(topic, None, "topic")),
+            _on_platform(words(platform, PLATFORMS, "platform"), words(state, STATES, "state")),
             _released(released_after, released_before),
             _changed(moment(changed_since) if changed_since else None),
             _mentions(q),
         ]
         found = [beta for beta in snapshot.betas.values() if all(test(beta) for test in tests)]
         order = _order(sort.removeprefix("-"))
-        body = page(found, order, cursor, limit, beta_to_json, descending=sort.startswith("-"))
+        users = live.users(context.clock())
+        body = page(
+            found, order, cursor, limit, lambda beta: with_users(beta, users),
+            descending=sort.startswith("-"),
+        )  # fmt: skip
         return answer(request, snapshot, body)
 
     @router.get("/betas/{name}", responses=schemas.shape(schemas.Beta), tags=["betas"])
     def show_beta(request: Request, name: Name) -> Response:
         """Show one beta."""
         snapshot = live.current()
-        return answer(request, snapshot, beta_to_json(known_beta(snapshot, name)))
+        beta = known_beta(snapshot, name)
+        return answer(request, snapshot, with_users(beta, live.users(context.clock())))
 
     @router.get(
         "/betas/{name}/evidence", responses=schemas.shape(schemas.EvidencePage), tags=["betas"]
@@ -228,12 +240,13 @@ def _reads(context: Context) -> APIRouter:
             context.database,
             since=since,
             order=order,
-            type=_words(type, EVENT_TYPES, "type of event"),
-            beta=_words(beta, None, "beta"),
-            feature=_words(feature, None, "feature"),
-            platform=_words(platform, PLATFORMS, "platform"),
+            type=words(type, EVENT_TYPES, "type of event"),
+            beta=words(beta, None, "beta"),
+            feature=words(feature, None, "feature"),
+            platform=words(platform, PLATFORMS, "platform"),
             cursor=cursor,
             limit=limit,
+            affected=holds(context, request, "read"),
         )
         return answer(request, live.snapshot, body)
 
@@ -322,8 +335,12 @@ def changelog(
     platform: Sequence[str] = (),
     cursor: str | None = None,
     limit: int = 100,
+    affected: bool = False,
 ) -> dict[str, Json]:
-    """Return one page of events. `since` is an event's id (exclusive) or a date."""
+    """Return one page of events. `since` is an event's id (exclusive) or a date.
+
+    `affected` names the services: for those who may know them.
+    """
     after, begin = since_of(since)
     ascending = order == "asc"
     place = read_cursor(cursor, int) if cursor else None
@@ -339,13 +356,21 @@ def changelog(
     )
     with database.read() as session:
         found = catalog.events(session, wanted, limit + 1)
+        names = inventory.names_affected(session, found) if affected else None
     more = write_cursor(found[limit - 1].id) if len(found) > limit else None
-    return {"items": [event_json(event) for event in found[:limit]], "next": more}
+    items = [event_json(event, names) for event in found[:limit]]
+    return {"items": items, "next": more}
 
 
-def event_json(event: Event) -> Json:
-    """Print an event in the shape of the contract."""
-    return to_json(event)
+def event_json(event: Event, names: Mapping[int, Sequence[str]] | None = None) -> Json:
+    """Print an event in the shape of the contract; `names` are those of the affected, by event."""
+    shown: dict[str, Json] = to_json(event)
+    return shown if names is None else {**shown, "affected": list(names.get(event.id, ()))}
+
+
+def with_users(beta: Beta, users: Mapping[str, int]) -> dict[str, Json]:
+    """Print a beta with the number of services that use it now."""
+    return {**beta_to_json(beta), "services": users.get(beta.name, 0)}
 
 
 def moment(text: str) -> datetime:
