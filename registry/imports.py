@@ -21,8 +21,9 @@ from registry.db import upsert
 from registry.inventory.recording import KEEP, MAX_SERVICES
 from registry.models import ImportRow, ServiceRow
 
-__all__ = ["Imported", "marks", "prune", "record", "report_of"]
+__all__ = ["Imported", "checks", "marks", "prune", "record", "report_of"]
 
+CHECKS_SHOWN: Final = 50
 MARKS_MAX: Final = 100_000
 """Marks kept of one file: enough for 500 million records."""
 
@@ -58,12 +59,24 @@ def marks(session: Session, file: str) -> list[Mark]:
     return [Mark(line, digest) for line, digest in rows]
 
 
+def checks(session: Session, file: str, after: int) -> list[bytes]:
+    """Return the checks of the batches whose marks lie after a line, the nearest first."""
+    rows = (
+        sa.select(ImportRow.checks)
+        .where(ImportRow.file == file, ImportRow.line > after)
+        .order_by(ImportRow.line, ImportRow.number)
+        .limit(CHECKS_SHOWN)
+    )
+    return list(session.scalars(rows))
+
+
 def record(
     session: Session,
     *,
     file: str,
     number: int,
     mark: Mark,
+    checks: bytes,
     requests: int,
     reports: Sequence[inventory.Report],
     now: datetime,
@@ -75,7 +88,7 @@ def record(
     """
     _check(file, number, mark, reports)
     made = {
-        "file": file, "number": number, "line": mark.line, "digest": mark.digest,
+        "file": file, "number": number, "line": mark.line, "digest": mark.digest, "checks": checks,
         "requests": requests, "at": now,
     }  # fmt: skip
     has = session.scalar(sa.select(sa.func.count()).where(ImportRow.file == file))

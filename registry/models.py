@@ -391,5 +391,6 @@ class ImportRow(Base):
     number: Mapped[int] = mapped_column(sa.Integer(), primary_key=True)
     line: Mapped[int]
     digest: Mapped[str] = mapped_column(sa.String(64))
+    checks: Mapped[bytes]
     requests: Mapped[int]
     at: Mapped[datetime] = mapped_column(index=True)

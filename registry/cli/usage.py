@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -175,7 +176,7 @@ def _import_once(plan: _Plan, ledger: _Ledger, stream: BinaryIO) -> _Done:
         done.format = how.format
         readings = read(itertools.chain(head, each), how)
         try:
-            for batch in batches(readings, ledger.marks, done.tally, now(), plan.at):
+            for batch in batches(readings, ledger, done.tally, now(), plan.at):
                 _note(done, batch, ledger.record(batch))
         except Conflict:
             raise
@@ -223,10 +224,11 @@ def _ticking(lines: Lines, show: Callable[[int, Any], None], size: int | None) -
 
 
 class _Ledger(Protocol):
-    """Where batches are recorded, and what has been counted before."""
+    """Where batches are recorded; and what has been counted before (see `batches.Past`)."""
 
-    def marks(self, file: str) -> Sequence[Mark]:
-        """Return the marks of a file."""
+    def marks(self, file: str) -> Sequence[Mark]: ...
+
+    def checks(self, file: str, after: int) -> Sequence[bytes]: ...
 
     def record(self, batch: Batch) -> Mapping[str, Json]:
         """Record a batch. Raises `Conflict` when the file has been imported further meanwhile."""
@@ -253,6 +255,9 @@ class _Nowhere:
     def marks(self, _file: str) -> Sequence[Mark]:
         return ()
 
+    def checks(self, _file: str, _after: int) -> Sequence[bytes]:
+        return ()
+
     def record(self, _batch: Batch) -> Mapping[str, Json]:
         return {"not_kept": [], "not_kept_count": 0}
 
@@ -269,6 +274,12 @@ class _Local:
         with self.database.read() as session:
             return imports.marks(session, file)
 
+    def checks(self, file: str, after: int) -> Sequence[bytes]:
+        from registry import imports
+
+        with self.database.read() as session:
+            return imports.checks(session, file, after)
+
     def record(self, batch: Batch) -> Mapping[str, Json]:
         from registry import imports
         from registry.core.facts import to_json
@@ -277,7 +288,7 @@ class _Local:
         with self.database.write() as session:
             done = imports.record(
                 session, file=batch.file, number=batch.number, mark=batch.mark,
-                requests=batch.requests, reports=reports, now=now(),
+                checks=batch.checks, requests=batch.requests, reports=reports, now=now(),
             )  # fmt: skip
         found: Mapping[str, Json] = to_json(done)
         return found
@@ -297,12 +308,17 @@ class _Remote:
         found = self._call("GET", f"/v1/imports/{file}")
         return [Mark(item["line"], item["digest"]) for item in found["items"]]
 
+    def checks(self, file: str, after: int) -> Sequence[bytes]:
+        found = self._call("GET", f"/v1/imports/{file}/checks", params={"after": after})
+        return [base64.b64decode(item) for item in found["items"]]
+
     def record(self, batch: Batch) -> Mapping[str, Json]:
         if self.dry_run:
             return _Nowhere().record(batch)
         body = {
             "number": batch.number, "line": batch.mark.line, "digest": batch.mark.digest,
-            "requests": batch.requests, "reports": list(batch.reports),
+            "checks": base64.b64encode(batch.checks).decode(), "requests": batch.requests,
+            "reports": list(batch.reports),
         }  # fmt: skip
         found: Mapping[str, Json] = self._call("POST", f"/v1/imports/{batch.file}", json=body)
         return found

@@ -6,6 +6,8 @@ counted from the start of the file, and every batch that is recorded leaves a ma
 
 - the same file again, a week later or packed with gzip, meets its marks and adds nothing;
 - a file that has grown meets the mark at its old end, and only what follows is counted;
+- a file that ends before a mark, such as a copy that was cut off, is compared with the *checks* that
+  the batch has left: two bytes of the digest after each of its records;
 - an import that was interrupted goes on after the last batch that was recorded;
 - a last line without an ending stands in a batch of its own, for its writer may not be done with it;
 - two files with the same records are the same file, for nothing tells them apart;
@@ -20,16 +22,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from registry.core.facts import Json, rfc3339
 from registry.core.logs import COUNT_MAX, Reading, Seen
 
-__all__ = ["BATCH_ITEMS", "BATCH_RECORDS", "Batch", "Mark", "Tally", "batches"]
+__all__ = ["BATCH_ITEMS", "BATCH_RECORDS", "Batch", "Mark", "Past", "Tally", "batches"]
 
 BATCH_RECORDS: Final = 5000
 BATCH_ITEMS: Final = 2500
@@ -62,6 +64,7 @@ class Batch:
     file: str
     number: int
     mark: Mark
+    checks: bytes
     reports: tuple[dict[str, Json], ...]
     requests: int
 
@@ -134,13 +137,13 @@ class _Pending:
     `records`, `items` and `total` count from the start of the batch, and the sums from the last mark.
     """
 
-    def __init__(self, now: datetime) -> None:
-        self._now = now
+    def __init__(self, now: datetime, size: int) -> None:
+        self._now, self._size = now, size
         self.begin()
 
     def begin(self) -> None:
         """Begin a batch."""
-        self.records, self.total = 0, 0
+        self.records, self.total, self.checks = 0, 0, bytearray()
         self.items = set[tuple[_Place, str, str | None]]()
         self.forget()
 
@@ -153,9 +156,7 @@ class _Pending:
     def is_full(self) -> bool:
         """Say whether the batch ends here."""
         return (
-            self.records >= BATCH_RECORDS
-            or len(self.items) >= BATCH_ITEMS
-            or self.total >= COUNT_MAX
+            self.records >= self._size or len(self.items) >= BATCH_ITEMS or self.total >= COUNT_MAX
         )
 
     def add(self, seen: Seen, *, counts: bool) -> None:
@@ -228,24 +229,37 @@ def _report(place: _Place, window: Json, items: Sequence[dict[str, Json]]) -> di
     }
 
 
-Marks = Callable[[str], Sequence[Mark]]
+CHECK: Final = 2
+"""Bytes of a check."""
+
+
+class Past(Protocol):
+    """What has been counted of files before."""
+
+    def marks(self, file: str) -> Sequence[Mark]:
+        """Return all marks of a file, in the order in which they were made."""
+
+    def checks(self, file: str, after: int) -> Sequence[bytes]:
+        """Return the checks of the batches whose marks lie after a line, the nearest first."""
 
 
 def batches(
     readings: Iterable[Reading],
-    marks_of: Marks,
+    past: Past,
     tally: Tally,
     now: datetime,
     at: datetime | None = None,
+    size: int = BATCH_RECORDS,
 ) -> Iterator[Batch]:
     """Cut readings into batches, leaving out what has been counted; `tally` is filled on the way.
 
-    `marks_of` is asked once, for the marks of the file with this first digest. A batch must be recorded
-    before the next one is asked for. `at` is the time of records that say none (else they count as of now).
+    A batch must be recorded before the next one is asked for. `at` is the time of records that say none;
+    without it they count as of now. `size` is the number of records in a batch.
     """
-    cutter = _Cutter(marks_of, tally, now)
+    cutter = _Cutter(past, tally, now, size)
     for reading in readings:
         if reading.is_open and not cutter.is_open:
+            cutter.meet_end()
             yield from cutter.end()  # what follows may be read otherwise next time
             cutter.is_open = True
         tally.lines = reading.line
@@ -255,6 +269,7 @@ def batches(
         cutter.meet_mark()
         if cutter.pending.is_full:
             yield from cutter.end()
+    cutter.meet_end()
     yield from cutter.end()
 
 
@@ -309,12 +324,12 @@ def _identity(seen: Seen | None, at: datetime | None) -> bytes:
 class _Cutter:
     """Knows the place in the file: its digest, the marks that lie ahead, and the batch that is being made."""
 
-    def __init__(self, marks_of: Marks, tally: Tally, now: datetime) -> None:
-        self._marks_of, self._tally = marks_of, tally
+    def __init__(self, past: Past, tally: Tally, now: datetime, size: int) -> None:
+        self._past, self._tally = past, tally
         self._digest, self._file, self._line = hashlib.sha256(), "", 0
         self._marks: Mapping[int, set[str]] = {}
         self._number = 0
-        self.pending = _Pending(now)
+        self.pending = _Pending(now, size)
         self.is_open = False
 
     def note(self, reading: Reading, identity: bytes) -> None:
@@ -323,13 +338,14 @@ class _Cutter:
         self._digest.update(reading.raw)
         self._digest.update(identity)
         self._line = reading.line
+        self.pending.checks += self._digest.digest()[:CHECK]
         if not self._file:
             self._file = self._digest.hexdigest()
             self._recognise()
 
     def _recognise(self) -> None:
         marks: dict[int, set[str]] = {}
-        known = self._marks_of(self._file)
+        known = self._past.marks(self._file)
         for mark in known:
             marks.setdefault(mark.line, set()).add(mark.digest)
         self._marks, self._number = marks, len(known)
@@ -337,9 +353,19 @@ class _Cutter:
     def meet_mark(self) -> None:
         """If everything up to here has been counted before, forget it."""
         if self._line in self._marks and self._digest.hexdigest() in self._marks[self._line]:
-            self._tally.requests -= self.pending.requests
-            self._tally.known += self.pending.requests
-            self.pending.forget()
+            self._forget()
+
+    def meet_end(self) -> None:
+        """If the file ends here and was counted further before, forget what is left."""
+        if self.pending.requests and any(line > self._line for line in self._marks):
+            mine = bytes(self.pending.checks)
+            if any(held.startswith(mine) for held in self._past.checks(self._file, self._line)):
+                self._forget()
+
+    def _forget(self) -> None:
+        self._tally.requests -= self.pending.requests
+        self._tally.known += self.pending.requests
+        self.pending.forget()
 
     def end(self) -> Iterator[Batch]:
         """End the batch. One that would add nothing is none, and leaves no mark."""
@@ -348,8 +374,13 @@ class _Cutter:
                 file=self._file,
                 number=self._number,
                 mark=Mark(self._line, self._digest.hexdigest()),
+                checks=bytes(self.pending.checks),
                 reports=tuple(self.pending.reports()),
                 requests=self.pending.requests,
             )
             self._number += 1
-        self.pending.begin()
+        # A batch that ends early, with the file, is the first part of the one that will be full.
+        if self.pending.is_full:
+            self.pending.begin()
+        else:
+            self.pending.forget()

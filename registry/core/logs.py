@@ -47,6 +47,8 @@ FIELDS: Final = (
 NAMES_MAX: Final = 100
 """Betas in one record; upstream takes far fewer."""
 
+VALUE_MAX: Final = 8192
+"""Longest line of a list, in characters: servers take no longer header."""
 COUNT_MAX: Final = 500_000_000
 SERVICE_MAX: Final = 128
 ENVIRONMENT_MAX: Final = 64
@@ -283,7 +285,7 @@ def _read_list(text: str, fields: _Fields) -> Seen | None:
     text = text.strip()
     if text.startswith("#"):
         return None
-    found = _LISTED.fullmatch(text)
+    found = _LISTED.fullmatch(text) if len(text) <= VALUE_MAX else None
     names = read_header(found["value"]) if found else ()
     if not found or not names or not all(_can_be_name(name) for name in names):
         raise _Skip("neither a header value nor a name", f"{text[:60]!r}")

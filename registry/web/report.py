@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Base64Bytes, BaseModel, Field
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
@@ -42,6 +43,12 @@ class MarkList(schemas.Page):
     items: list[MarkItem]
 
 
+class CheckList(schemas.Page):
+    """Checks of batches, each as base64."""
+
+    items: list[str]
+
+
 class ImportBatch(BaseModel):
     """Usage from a log, all or nothing, and the mark that it leaves."""
 
@@ -50,6 +57,9 @@ class ImportBatch(BaseModel):
     ]
     line: Annotated[int, Field(ge=1, le=2**53)]
     digest: str = Field(pattern="^[0-9a-f]{64}$")
+    checks: Annotated[
+        Base64Bytes, Field(max_length=1_000_000, description="Two bytes of the digest a record.")
+    ] = b""
     requests: Annotated[int, Field(ge=0, le=2**53)] = 0
     reports: list[UsageReport] = Field(max_length=10_000)
 
@@ -83,6 +93,16 @@ def _imports(context: Context) -> APIRouter:
         items = [mark._asdict() for mark in found]
         return answer(request, None, {"items": items, "next": None})
 
+    @router.get("/{file}/checks", responses=schemas.shape(CheckList))
+    def list_checks(
+        request: Request, file: Digest, after: Annotated[int, Query(ge=0, le=2**53)] = 0
+    ) -> Response:
+        """List the checks of the batches that end after a line, the nearest first."""
+        with context.database.read() as opened:
+            found = imports.checks(opened, file, after)
+        items = [base64.b64encode(item).decode() for item in found]
+        return answer(request, None, {"items": items, "next": None})
+
     @router.post("/{file}", responses={200: {"model": imports.Imported}})
     def import_batch(
         request: Request, file: Digest, batch: ImportBatch, opened: Session = writing
@@ -93,6 +113,7 @@ def _imports(context: Context) -> APIRouter:
             file=file,
             number=batch.number,
             mark=Mark(batch.line, batch.digest),
+            checks=batch.checks,
             requests=batch.requests,
             reports=[imports.report_of(report.model_dump()) for report in batch.reports],
             now=context.clock(),

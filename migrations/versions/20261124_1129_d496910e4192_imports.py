@@ -1,14 +1,14 @@
 """imports
 
-Revision ID: 3d505cbf0d56
+Revision ID: d496910e4192
 Revises: 253f8043115c
-Create Date: 2026-11-24 11:22:43.537383+00:00
+Create Date: 2026-11-24 11:29:08.925648+00:00
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "3d505cbf0d56"
+revision = "d496910e4192"
 down_revision = "253f8043115c"
 branch_labels = None
 depends_on = None
@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("line", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("checks", sa.LargeBinary(), nullable=False),
         sa.Column("requests", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("file", "number", name=op.f("pk_imports")),
