@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -310,14 +309,14 @@ class _Remote:
 
     def checks(self, file: str, after: int) -> Sequence[bytes]:
         found = self._call("GET", f"/v1/imports/{file}/checks", params={"after": after})
-        return [base64.b64decode(item) for item in found["items"]]
+        return [bytes.fromhex(item) for item in found["items"]]
 
     def record(self, batch: Batch) -> Mapping[str, Json]:
         if self.dry_run:
             return _Nowhere().record(batch)
         body = {
             "number": batch.number, "line": batch.mark.line, "digest": batch.mark.digest,
-            "checks": base64.b64encode(batch.checks).decode(), "requests": batch.requests,
+            "checks": batch.checks.hex(), "requests": batch.requests,
             "reports": list(batch.reports),
         }  # fmt: skip
         found: Mapping[str, Json] = self._call("POST", f"/v1/imports/{batch.file}", json=body)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
-from pydantic import Base64Bytes, BaseModel, Field
+from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
@@ -44,7 +43,7 @@ class MarkList(schemas.Page):
 
 
 class CheckList(schemas.Page):
-    """Checks of batches, each as base64."""
+    """Checks of batches, each in hexadecimal."""
 
     items: list[str]
 
@@ -58,8 +57,13 @@ class ImportBatch(BaseModel):
     line: Annotated[int, Field(ge=1, le=2**53)]
     digest: str = Field(pattern="^[0-9a-f]{64}$")
     checks: Annotated[
-        Base64Bytes, Field(max_length=1_000_000, description="Two bytes of the digest a record.")
-    ] = b""
+        str,
+        Field(
+            pattern="^(?:[0-9a-f]{2})*$",
+            max_length=1_000_000,
+            description="Two bytes of the digest after each record.",
+        ),
+    ] = ""
     requests: Annotated[int, Field(ge=0, le=2**53)] = 0
     reports: list[UsageReport] = Field(max_length=10_000)
 
@@ -100,7 +104,7 @@ def _imports(context: Context) -> APIRouter:
         """List the checks of the batches that end after a line, the nearest first."""
         with context.database.read() as opened:
             found = imports.checks(opened, file, after)
-        items = [base64.b64encode(item).decode() for item in found]
+        items = [item.hex() for item in found]
         return answer(request, None, {"items": items, "next": None})
 
     @router.post("/{file}", responses={200: {"model": imports.Imported}})
@@ -113,7 +117,7 @@ def _imports(context: Context) -> APIRouter:
             file=file,
             number=batch.number,
             mark=Mark(batch.line, batch.digest),
-            checks=batch.checks,
+            checks=bytes.fromhex(batch.checks),
             requests=batch.requests,
             reports=[imports.report_of(report.model_dump()) for report in batch.reports],
             now=context.clock(),
