@@ -405,7 +405,7 @@ def _conclude(done: _Done) -> int:
     read = tally.requests + tally.known
     if done.problem:
         raise click.ClickException(done.problem)
-    if not read and tally.skipped:
+    if not read and tally.skipped and not tally.without:
         raise click.ClickException("Nothing could be read; see the reasons, --format and --map.")
     if not read and tally.without:
         hint = _HINTS.get(done.format, "Say where they stand with --map beta=PATH.")

@@ -1,4 +1,4 @@
-"""Usage as the exposure report needs it (see `registry/report.py`)."""
+"""Usage as the exposure report needs it (see `registry/report`)."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def test_reports_are_by_service_and_hour_or_day() -> None:
     """Recent hours stand alone; older ones are a day; the numbers add up by beta and model."""
     memory = Memory()
     made: list[Batch] = []
-    memory.take = made.append  # type: ignore[method-assign]
+    memory.take = made.append  # type: ignore[method-assign,assignment]
     rows = [
         {"beta": "a-1,b-1", "service": "x", "time": "2026-11-23T10:10:00Z", "status": 200},
         {"beta": "a-1", "service": "x", "time": "2026-11-23T10:50:00Z", "status": 500},

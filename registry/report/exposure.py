@@ -1,7 +1,7 @@
 """The exposure report: what would break, what is dead weight, and what each service should change.
 
-Pure: `expose` makes a report of usage and a snapshot, `markdown` prints one. The page is for somebody who
-has to say yes to a change, so its numbers are careful: where usage leaves a number open, the lower bound
+Pure: `expose` makes a report of usage and a snapshot. It is for somebody who has to say yes to a change, so
+its numbers are careful: where usage leaves a number open, the lower bound
 is taken, and `cannot_know` says what is not in it.
 """
 
@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 from registry.core.facts import Beta, Json, Snapshot, to_json
 from registry.core.health import Judge, Judgement
@@ -29,7 +29,8 @@ __all__ = [
     "SourceUse",
     "Use",
     "expose",
-    "markdown",
+    "listing",
+    "many",
 ]
 
 Kind = Literal[
@@ -49,22 +50,6 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
     unknown       the registry does not know the name
 """
 
-TITLES: Final[Mapping[str, str]] = {
-    "failing": "Would have failed",
-    "refusing": "Refused in use",
-    "deprecated": "Will end",
-    "dead_weight": "Dead weight",
-    "not_needed": "No longer needed",
-    "superseded": "Replaced by another",
-    "contradicted": "Accepted against what is known",
-    "unknown": "Not in the registry",
-}
-
-SOURCES: Final[Mapping[str, str]] = {
-    "client": "clients that report",
-    "gateway": "gateway logs",
-    "scan": "scans of code",
-}
 NAMES_SHOWN: Final = 10
 
 
@@ -553,20 +538,20 @@ def _summary(
 ) -> str:
     if not services["total"]:
         return (
-            f"No service was seen with a beta in {_many(days, 'day')}, so nothing can be said. Let clients "
+            f"No service was seen with a beta in {many(days, 'day')}, so nothing can be said. Let clients "
             "report, import a gateway's log, or scan the code."
         )
     said = [
-        f"In {_many(days, 'day')}, {_many(services['total'], 'service')} sent "
-        f"{'at least ' if requests.total else ''}{_many(requests.total, 'request')} with betas."
+        f"In {many(days, 'day')}, {many(services['total'], 'service')} sent "
+        f"{'at least ' if requests.total else ''}{many(requests.total, 'request')} with betas."
     ]
     said += [_about_failing(requests, findings), *_about_others(findings)]
     if changes:
         teams = {change.team for change in changes if change.team}
-        whose = f" of {_many(len(teams), 'team')}" if teams else ""
+        whose = f" of {many(len(teams), 'team')}" if teams else ""
         places = len({change.service for change in changes})
         said.append(
-            f"To be safe, {_many(places, 'service')}{whose} must change the header as listed."
+            f"To be safe, {many(places, 'service')}{whose} must change the header as listed."
         )
     elif not any(finding.kind in _TO_CHANGE for finding in findings):
         said.append("No header has to change.")
@@ -577,7 +562,7 @@ def _about_failing(requests: Requests, findings: Sequence[Finding]) -> str:
     bad = [finding for finding in findings if finding.kind in ("failing", "refusing")]
     if not bad:
         return "None of them would have failed for its betas."
-    names = _listing([f"{finding.beta} on {finding.platform}" for finding in bad], 3)
+    names = listing([f"{finding.beta} on {finding.platform}" for finding in bad], 3)
     if not requests.failing and not requests.failing_at_most:
         return f"Code that was scanned holds betas that fail when they are sent: {names}."
     least = f"At least {requests.failing:,} of them ({requests.share:.1%})"
@@ -592,10 +577,10 @@ def _about_others(findings: Sequence[Finding]) -> Iterator[str]:
     if ending:
         first = f", the first on {days[0]}" if days else ""
         names = len({finding.beta for finding in ending})
-        yield f"{_many(names, 'beta')} in use will end{first}."
+        yield f"{many(names, 'beta')} in use will end{first}."
     dead = {finding.beta for finding in findings if finding.kind == "dead_weight"}
     if dead:
-        yield f"{_many(len(dead), 'beta')} can simply be deleted: the header does nothing."
+        yield f"{many(len(dead), 'beta')} can simply be deleted: the header does nothing."
 
 
 def _cannot_know(
@@ -604,8 +589,8 @@ def _cannot_know(
     yield "Programs that report nothing and pass no gateway whose log was imported are not in it."
     if silent:
         yield (
-            f"{_many(len(silent), 'known service')} reported nothing in this time: "
-            f"{_listing(silent, NAMES_SHOWN)}."
+            f"{many(len(silent), 'known service')} reported nothing in this time: "
+            f"{listing(silent, NAMES_SHOWN)}."
         )
     uses = [item.use for item in judged]
     if any(use.count for use in uses):
@@ -617,8 +602,8 @@ def _cannot_know(
     nowhere = {use.service for use in uses if use.platform is None}
     if nowhere:
         yield (
-            f"{_many(len(nowhere), 'service')} did not say on which platform: judged as on anthropic "
-            f"({_listing(sorted(nowhere), NAMES_SHOWN)})."
+            f"{many(len(nowhere), 'service')} did not say on which platform: judged as on anthropic "
+            f"({listing(sorted(nowhere), NAMES_SHOWN)})."
         )
     if any(use.source == "scan" for use in uses):
         yield "A scan finds names in code; whether they are sent, and how often, it cannot tell."
@@ -626,97 +611,12 @@ def _cannot_know(
         yield "No target has been probed: what fails is known from documents and reports alone."
 
 
-def _many(number: int, noun: str) -> str:
+def many(number: int, noun: str) -> str:
+    """Print a number with its noun: `1 service`, `2 services`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _listing(names: Sequence[str], shown: int) -> str:
+def listing(names: Sequence[str], shown: int) -> str:
+    """Print the first names, and how many more there are."""
     more = len(names) - shown
     return ", ".join(names[:shown]) + (f" and {more:,} more" if more > 0 else "")
-
-
-# --- Markdown -------------------------------------------------------------------------------------
-
-
-def markdown(report: Mapping[str, Json]) -> str:
-    """Print a report (its JSON) as a page that can stand in a wiki, an issue or a mail."""
-    parts = [
-        "# Exposure to betas",
-        f"{report['start'][:10]} to {report['stop'][:10]}{_filters(report)}",
-        report["summary"],
-        *_sections(report["findings"]),
-        *_change_section(report["changes"]),
-        "## Where the numbers come from",
-        _numbers(report),
-        "\n".join(f"- {sentence}" for sentence in report["cannot_know"]),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _filters(report: Mapping[str, Json]) -> str:
-    given = [f"{word} {report[word]}" for word in ("team", "platform") if report[word]]
-    return f", {' and '.join(given)} only" if given else ""
-
-
-def _sections(findings: Sequence[Mapping[str, Json]]) -> Iterator[str]:
-    for kind in KINDS:
-        rows = [
-            (
-                f"`{found['beta']}`", found["platform"], f"{found['requests']:,}",
-                found["ends_on"] or "", senders_text(found["senders"]), found["advice"],
-            )
-            for found in findings
-            if found["kind"] == kind
-        ]  # fmt: skip
-        if rows:
-            yield f"## {TITLES[kind]}"
-            yield _table(("Beta", "Platform", "Requests", "Ends", "Services", "What to do"), rows)
-
-
-def senders_text(senders: Sequence[Mapping[str, Json]], shown: int = 3) -> str:
-    """Name the services of a finding, with the first place in the code of each."""
-    made = []
-    for sender in senders:
-        places = sender["locations"]
-        where = f" {place_text(places[0])}" if places else ""
-        made.append(f"{sender['service']} ({sender['environment']}){where}")
-    return _listing(made, shown)
-
-
-def place_text(place: Mapping[str, Json]) -> str:
-    """Print a place in code as editors and terminals know it: `path:line`."""
-    return f"{place['path']}:{place['line']}" if place["line"] else str(place["path"])
-
-
-def _change_section(changes: Sequence[Mapping[str, Json]]) -> Iterator[str]:
-    rows = [
-        (
-            f"{change['service']} ({change['environment']})", change["team"] or change["owner"] or "",
-            f"{change['failing']:,}", f"`{change['value_before']}`",
-            "omit the header" if change["omit"] else f"`{change['value_after']}`",
-            ", ".join(place_text(place) for place in change["locations"][:5]),
-        )
-        for change in changes
-    ]  # fmt: skip
-    if rows:
-        yield "## What to change"
-        yield _table(("Service", "Team", "Failing", "Sends now", "Should send", "Where"), rows)
-
-
-def _numbers(report: Mapping[str, Json]) -> str:
-    sources = [
-        f"{SOURCES.get(source['source'], source['source'])} ({_many(source['services'], 'service')})"
-        for source in report["sources"]
-    ]
-    probed = f"probed {report['probed_at'][:16]}Z" if report["probed_at"] else "never probed"
-    return (
-        f"From {', '.join(sources) or 'no source'}. Catalog of {report['as_of'][:10]}, {probed}, "
-        f"revision {report['revision']}."
-    )
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(
-        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
