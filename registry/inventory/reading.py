@@ -97,11 +97,10 @@ def affected_by(
     everyone = affected(session, [event.beta], now, platform=event.platform, teams=teams)
     if event.type != "usage.at_risk":
         return everyone[event.beta]
-    told = set(
-        session.execute(
-            sa.select(RiskRow.service, RiskRow.environment).where(RiskRow.event == event.id)
-        ).tuples()
+    rows = session.execute(
+        sa.select(RiskRow.service, RiskRow.environment).where(RiskRow.event == event.id)
     )
+    told = {(service, environment) for service, environment in rows}
     return [item for item in everyone[event.beta] if (item.service, item.environment) in told]
 
 
