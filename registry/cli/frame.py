@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -33,6 +33,7 @@ __all__ = [
     "console",
     "database_option",
     "download",
+    "exit_code",
     "facts_of",
     "has_server",
     "main",
@@ -240,12 +241,17 @@ def call(options: Options, method: str, path: str, **more: Any) -> Json:
 
 def _local(options: Options) -> Facts | None:
     """Open the local database; None where there is none or the server is not installed."""
+    if not has_server():
+        return None
+    settings = options.settings()
+    # Loading the database layer takes longer than most commands; without its file none is needed.
+    if not options.database_url and _is_absent(settings.database_url):
+        return None
     try:
         from registry import catalog
         from registry.db import Database
     except ImportError:
         return None
-    settings = options.settings()
     database = Database(settings.database_url)
     file = database.url.database if database.is_sqlite else None
     if database.is_sqlite and not (file and Path(file).is_file()):
@@ -272,6 +278,11 @@ def _local(options: Options) -> Facts | None:
         return [evidence_json(item) for item in made]
 
     return Facts(snapshot, database.url.render_as_string(hide_password=True), events, evidence)
+
+
+def _is_absent(url: str) -> bool:
+    plain = url.startswith("sqlite:///") and "?" not in url
+    return plain and not Path(url.removeprefix("sqlite:///")).is_file()
 
 
 def _bundled() -> Facts:
@@ -354,6 +365,14 @@ def check_words(words: Sequence[str], allowed: Sequence[str], what: str) -> None
     for word in words:
         if word not in allowed:
             raise click.UsageError(f"{word!r} is not a {what}; use {', '.join(allowed)}.")
+
+
+def exit_code(verdicts: Iterable[str], fail_on: str) -> int:
+    """Return the exit code of the weightiest verdict, or 0 if `--fail-on` lets it pass."""
+    from registry.core.resolution import severity
+
+    code = max(map(severity, verdicts), default=0)
+    return code if code >= {"deprecated": 2, "retired": 3, "never": 9}[fail_on] else 0
 
 
 def shortened(text: str, width: int = 70) -> str:

@@ -1,0 +1,186 @@
+"""What each file names: read in bounded memory, on all processors, in the order of the walk.
+
+A file is binary when a NUL stands in its first 8 KiB, unless a byte order mark says that it is UTF-16.
+Files are handed to other processes in batches; a small tree is read in this one, where starting
+others would cost more than it saves.
+"""
+
+from __future__ import annotations
+
+import codecs
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Final
+
+from registry.core.scan import Found, Scanner
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ProcessPoolExecutor
+
+__all__ = ["FOUND_MAX", "Read", "read_files", "read_stream"]
+
+FOUND_MAX: Final = 10_000
+"""Most places reported of one file."""
+
+_FIRST: Final = 64 * 1024
+_PIECE: Final = 512 * 1024
+_HEAD: Final = 8 * 1024
+_BATCH: Final = 256
+_FEW: Final = 600
+"""So many files are read faster than another process is started."""
+
+_UTF16: Final = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+
+
+@dataclass(slots=True)
+class Read:
+    """What reading a batch of files gave; files without a beta are only counted."""
+
+    found: list[tuple[str, list[Found]]] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    files: int = 0
+    binary: int = 0
+
+
+def read_files(
+    files: Iterable[tuple[str, str]], known: Iterable[str], jobs: int | None = None
+) -> Iterator[Read]:
+    """Read (path, name) pairs and yield what they hold, in their order."""
+    names = tuple(known)
+    rest = iter(files)
+    few = list(islice(rest, _FEW))
+    workers = jobs or min(os.cpu_count() or 1, 8)
+    if len(few) < _FEW or workers == 1:
+        scanner = Scanner(names)
+        for batch in _batches(chain(few, rest)):
+            yield _read_batch(scanner, batch)
+        return
+    with _pool(workers, names) as pool:
+        yield from _in_order(pool, _batches(chain(few, rest)), ahead=workers * 8)
+
+
+def read_stream(read: Callable[[int], bytes], name: str, known: Iterable[str]) -> Read:
+    """Read an open stream, such as standard input."""
+    result = Read()
+    _note(result, name, partial(_scan, Scanner(known), read))
+    return result
+
+
+def _batches(files: Iterable[tuple[str, str]]) -> Iterator[Sequence[tuple[str, str]]]:
+    rest = iter(files)
+    while batch := list(islice(rest, _BATCH)):
+        yield batch
+
+
+# --- Processes ------------------------------------------------------------------------------------
+
+_scanner: Scanner | None = None
+
+
+def _pool(workers: int, known: tuple[str, ...]) -> ProcessPoolExecutor:
+    from concurrent.futures import ProcessPoolExecutor
+
+    # A fork starts in milliseconds and is safe as long as this process has no other thread.
+    forks = sys.platform == "linux" and threading.active_count() == 1
+    context = multiprocessing.get_context("fork" if forks else "spawn")
+    return ProcessPoolExecutor(workers, context, _begin, (known,))
+
+
+def _begin(known: tuple[str, ...]) -> None:
+    global _scanner
+    # Only the first process answers Ctrl-C; the others end with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _scanner = Scanner(known)
+
+
+def _work(batch: Sequence[tuple[str, str]]) -> Read:
+    assert _scanner is not None
+    return _read_batch(_scanner, batch)
+
+
+def _in_order(
+    pool: ProcessPoolExecutor, batches: Iterable[Sequence[tuple[str, str]]], ahead: int
+) -> Iterator[Read]:
+    waiting: deque[Future[Read]] = deque()
+    try:
+        for batch in batches:
+            waiting.append(pool.submit(_work, batch))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+# --- One file -------------------------------------------------------------------------------------
+
+
+def _read_batch(scanner: Scanner, batch: Sequence[tuple[str, str]]) -> Read:
+    result = Read()
+    for path, name in batch:
+        _note(result, name, partial(_scan_file, scanner, path))
+    return result
+
+
+def _note(result: Read, name: str, scan: Callable[[], list[Found] | None]) -> None:
+    result.files += 1
+    try:
+        found = scan()
+    except OSError as error:
+        result.problems.append((name, f"{error.strerror or error}."))
+        return
+    if found is None:
+        result.binary += 1
+    elif found:
+        if len(found) > FOUND_MAX:
+            told = f"More than {FOUND_MAX:,} betas; only the first are shown."
+            result.problems.append((name, told))
+        result.found.append((name, found[:FOUND_MAX]))
+
+
+def _scan_file(scanner: Scanner, path: str) -> list[Found] | None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _scan(scanner, partial(os.read, handle))
+    finally:
+        os.close(handle)
+
+
+def _scan(scanner: Scanner, read: Callable[[int], bytes]) -> list[Found] | None:
+    """Find the betas of a file; None if it is binary."""
+    first = read(_FIRST)
+    encoding = _UTF16.get(first[:2])
+    if encoding is None and b"\0" in first[:_HEAD]:
+        return None
+    following = read(_PIECE)
+    if not following and encoding is None:
+        return scanner.find(first)
+    pieces = chain((first, following), iter(partial(read, _PIECE), b""))
+    return _scan_pieces(scanner, _as_utf8(pieces, encoding) if encoding else pieces)
+
+
+def _scan_pieces(scanner: Scanner, pieces: Iterable[bytes]) -> list[Found]:
+    stream = scanner.stream()
+    found: list[Found] = []
+    for piece in pieces:
+        found += stream.feed(piece)
+        if len(found) > FOUND_MAX:
+            return found
+    return found + stream.feed(b"", last=True)
+
+
+def _as_utf8(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    for piece in pieces:
+        yield decoder.decode(piece).encode("utf-8", "replace")
+    yield decoder.decode(b"", final=True).encode("utf-8", "replace")
