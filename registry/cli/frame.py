@@ -241,17 +241,14 @@ def call(options: Options, method: str, path: str, **more: Any) -> Json:
 
 def _local(options: Options) -> Facts | None:
     """Open the local database; None where there is none or the server is not installed."""
-    if not has_server():
-        return None
-    settings = options.settings()
-    # Loading the database layer takes longer than most commands; without its file none is needed.
-    if not options.database_url and _is_absent(settings.database_url):
+    if not _may_have_database(options):
         return None
     try:
         from registry import catalog
         from registry.db import Database
     except ImportError:
         return None
+    settings = options.settings()
     database = Database(settings.database_url)
     file = database.url.database if database.is_sqlite else None
     if database.is_sqlite and not (file and Path(file).is_file()):
@@ -280,9 +277,16 @@ def _local(options: Options) -> Facts | None:
     return Facts(snapshot, database.url.render_as_string(hide_password=True), events, evidence)
 
 
-def _is_absent(url: str) -> bool:
-    plain = url.startswith("sqlite:///") and "?" not in url
-    return plain and not Path(url.removeprefix("sqlite:///")).is_file()
+def _may_have_database(options: Options) -> bool:
+    """Say whether there is a sign of a local database or of settings that may name one.
+
+    Loading the settings and the database layer takes longer than most commands; where none of these is,
+    neither is needed.
+    """
+    told = options.database_url or options.config
+    named = any(name.upper().startswith("BETA_REGISTRY_") for name in os.environ)
+    files = ("beta-registry.db", "beta-registry.toml", ".env")
+    return bool(told) or named or any(Path(file).exists() for file in files)
 
 
 def _bundled() -> Facts:

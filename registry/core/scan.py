@@ -30,6 +30,7 @@ _AHEAD: Final = _REACH
 _EXCERPT: Final = 100
 
 _TOKEN: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+_SEPARATORS: Final = b"-_."
 _CONTINUATION: Final = bytes(range(0x80, 0xC0))
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -64,6 +65,15 @@ class Scanner:
         """Find all betas of a text, in order."""
         return self.stream().feed(text.encode() if isinstance(text, str) else text, last=True)
 
+    def may_hold(self, text: bytes) -> bool:
+        """Say quickly whether a text is worth a closer look; most are not."""
+        return (
+            _DATE.search(text) is not None
+            or b"nthropic" in text
+            or b"NTHROPIC" in text
+            or (self._undated is not None and self._undated.search(text) is not None)
+        )
+
     def stream(self) -> Stream:
         """Begin a text that comes in pieces."""
         return Stream(self)
@@ -94,6 +104,9 @@ class Scanner:
         for match in _DATE.finditer(place.text, start):
             if match.start() >= stop + NAME_MAX:
                 return
+            before = match.start() - 1
+            if before < 0 or place.text[before] not in _SEPARATORS:
+                continue  # a plain date
             at, name = self._token(place.text, match.start(), match.end())
             if name and start <= at < stop and self._counts(place, at, name):
                 yield at, name
@@ -102,8 +115,6 @@ class Scanner:
         """Return the token that ends in a date, and where it begins; empty if it is none."""
         low = max(0, date - NAME_MAX)
         before = text[low:date]
-        if before[-1:] not in (b"-", b"_", b"."):
-            return date, b""
         body = before[len(before.rstrip(_TOKEN)) :]
         if len(body) == NAME_MAX:
             return date, b""
@@ -224,14 +235,47 @@ def _any_of(names: Iterable[bytes]) -> re.Pattern[bytes]:
 
 # --- Where a name stands --------------------------------------------------------------------------
 
-# Words that say "these are betas". Not `anthropic-beta-2026-01-01`: that is a name of its own.
-_SIGN = re.compile(
-    rb"(?:(?P<strong>(?:anthropic|ANTHROPIC|Anthropic)[-_]?(?:[Bb]eta|BETA)[sS]?)"
-    rb"|(?:(?<![A-Za-z])betas|(?<![A-Z])BETAS|(?<=[a-z_])Betas|(?<![A-Za-z])[Bb]eta[-_]?(?:[Hh]eader|[Ff]lag|[Nn]ame)s?"
-    rb"|(?<![A-Z])BETA_(?:HEADER|FLAG|NAME)S?|[Aa]ddBeta|AnthropicBeta\.of|ModelBeta))"
-    rb"(?:[-_]?(?:[Hh]eader|HEADER|[Ff]lag|FLAG|[Ff]eature|FEATURE|[Vv]ersion|VERSION|[Pp]aram|[Nn]ame)[sS]?)*"
-    rb"(?![A-Za-z0-9]|[-.][A-Za-z0-9])"
+# Words that say "these are betas": `anthropic-beta`, `ANTHROPIC_BETAS`, `anthropicBeta`, `betas`,
+# `beta_header`, `addBeta`... Not `anthropic-beta-2026-01-01`: that is a name of its own. Each begins with
+# a literal for speed; what stands before it is looked at where it was found.
+_MORE = (
+    rb"(?P<more>(?:[-_]?(?:[Hh]eader|HEADER|[Ff]lag|FLAG|[Ff]eature|FEATURE|[Vv]ersion|VERSION"
+    rb"|[Pp]aram|[Nn]ame|NAME)[sS]?)*(?:\.of)?)(?![A-Za-z0-9]|[-.][A-Za-z0-9])"
 )
+_SIGNS = tuple(
+    re.compile(word + rb"(?P<plural>[sS]?)" + _MORE) for word in (b"beta", b"Beta", b"BETA")
+)
+_STRONG = re.compile(rb"(?:anthropic|Anthropic|ANTHROPIC)[-_]?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sign:
+    """A word that says "these are betas"; a strong one names Anthropic too."""
+
+    start: int
+    end: int
+    strong: bool
+
+
+def _signs(text: bytes) -> list[_Sign]:
+    found = (_sign(text, match) for words in _SIGNS for match in words.finditer(text))
+    return sorted((sign for sign in found if sign), key=lambda sign: sign.start)
+
+
+def _sign(text: bytes, match: re.Match[bytes]) -> _Sign | None:
+    before = text[max(0, match.start() - 16) : match.start()]
+    strong = _STRONG.search(before)
+    if strong:
+        return _Sign(match.start() - len(strong[0]), match.end(), True)
+    if before.endswith(b"add") and match[0] == b"Beta":
+        return _Sign(match.start() - 3, match.end(), False)
+    # One word: not `alphabetas`, but `myBetas` and `MY_BETAS`.
+    whole = not before[-1:].isalpha() or (match[0][:4] == b"Beta" and before[-1:].islower())
+    if whole and (match["plural"] or match["more"]):
+        return _Sign(match.start(), match.end(), False)
+    return None
+
+
 _CALLED_BETA = re.compile(
     rb"[\"'`)\],;]*[ \t]*(?:(?:\#|//|/\*|<!--|--)[^\n]{0,160}anthropic[-_]beta"
     rb"|(?:anthropic[- ])?beta[- ](?:header|flag))",
@@ -246,7 +290,7 @@ class _Place:
 
     def __init__(self, text: bytes) -> None:
         self.text = text
-        self._signs: list[re.Match[bytes]] | None = None
+        self._signs: list[_Sign] | None = None
         self._ends: list[int] = []
 
     @property
@@ -278,24 +322,24 @@ class _Place:
         signs = self.signs()
         here = bisect_left(self._ends, at + 1)
         for sign in reversed(signs[max(0, here - 4) : here]):
-            gap = self.text[sign.end() : at]
+            gap = self.text[sign.end : at]
             if len(gap) > _REACH:
                 return False
             if _Gap(gap, words=0 if strictly else 12).leads():
                 return True
         return False
 
-    def signs(self) -> list[re.Match[bytes]]:
+    def signs(self) -> list[_Sign]:
         """Return the words that speak of betas, in order."""
         if self._signs is None:
-            self._signs = list(_SIGN.finditer(self.text))
-            self._ends = [sign.end() for sign in self._signs]
+            self._signs = _signs(self.text)
+            self._ends = [sign.end for sign in self._signs]
         return self._signs
 
     def undated_values(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
         """Yield names without a date, which count only as plain values of such a word."""
         for sign in self.signs():
-            if start <= sign.start() < stop:
+            if start <= sign.start < stop:
                 for low, high in _values(self.text, sign):
                     for item in re.finditer(rb"[^,\s]+", self.text[low:high]):
                         if _UNDATED.fullmatch(item[0]) and len(item[0]) <= NAME_MAX:
@@ -415,21 +459,20 @@ _BARE = re.compile(
 _ITEMS = re.compile(rb"(?:\r?\n[ \t]*-[ \t]+[\"']?[\w.-]+[\"']?[ \t]*(?:#[^\n]*)?(?=\r?\n|\Z))+")
 
 
-def _values(text: bytes, sign: re.Match[bytes]) -> Iterator[tuple[int, int]]:
+def _values(text: bytes, sign: _Sign) -> Iterator[tuple[int, int]]:
     """Yield where the plain values of a word that speaks of betas begin and end."""
-    assigns = _ASSIGNS.match(text, sign.end())
-    if not assigns or (assigns["by"] == b"," and not _is_set(text, sign.start())):
+    assigns = _ASSIGNS.match(text, sign.end)
+    if not assigns or (assigns["by"] == b"," and not _is_set(text, sign.start)):
         return
     at = assigns.end()
-    strong = sign["strong"] is not None
-    if strong and (quoted := _QUOTED.match(text, at)):
+    if sign.strong and (quoted := _QUOTED.match(text, at)):
         yield quoted.span(2)
     elif (listed := _LIST.match(text, at)) and not text.startswith(b"{", at):
         for item in _QUOTED.finditer(text, *listed.span(1)):
             yield item.span(2)
-    elif strong and (bare := _BARE.match(text, at)):
+    elif sign.strong and (bare := _BARE.match(text, at)):
         yield bare.span(1)
-    elif strong and (items := _ITEMS.match(text, at)):
+    elif sign.strong and (items := _ITEMS.match(text, at)):
         for item in re.finditer(rb"-[ \t]+[\"']?([\w.-]+)", items[0]):
             yield items.start() + item.start(1), items.start() + item.end(1)
 

@@ -1,6 +1,7 @@
 """What each file names: read in bounded memory, on all processors, in the order of the walk.
 
-A file is binary when a NUL stands in its first 8 KiB, unless a byte order mark says that it is UTF-16.
+A file is binary when a NUL stands in its first 8 KiB, unless a byte order mark says that it is UTF-16;
+those whose name says it already (`.pyc`, `.png`) are not opened.
 Files are handed to other processes in batches; a small tree is read in this one, where starting
 others would cost more than it saves.
 """
@@ -21,6 +22,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from registry.core.scan import Found, Scanner
+from registry.scanning.walk import Files
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
@@ -30,13 +32,13 @@ __all__ = ["FOUND_MAX", "Read", "read_files", "read_stream"]
 FOUND_MAX: Final = 10_000
 """Most places reported of one file."""
 
-_FIRST: Final = 64 * 1024
 _PIECE: Final = 512 * 1024
 _HEAD: Final = 8 * 1024
 _BATCH: Final = 256
-_FEW: Final = 600
-"""So many files are read faster than another process is started."""
+_FEW: Final = 3
+"""So many batches are read faster than other processes are started."""
 
+_BINARY: Final = (".pyc", ".so", ".png", ".jpg", ".jpeg", ".gif", ".zip", ".gz", ".whl", ".woff2")
 _UTF16: Final = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
@@ -51,20 +53,20 @@ class Read:
 
 
 def read_files(
-    files: Iterable[tuple[str, str]], known: Iterable[str], jobs: int | None = None
+    folders: Iterable[Files], known: Iterable[str], jobs: int | None = None
 ) -> Iterator[Read]:
-    """Read (path, name) pairs and yield what they hold, in their order."""
+    """Read the files of a walk and yield what they hold, in their order."""
     names = tuple(known)
-    rest = iter(files)
-    few = list(islice(rest, _FEW))
+    batches = _batches(folders)
+    few = list(islice(batches, _FEW))
     workers = jobs or min(os.cpu_count() or 1, 8)
     if len(few) < _FEW or workers == 1:
         scanner = Scanner(names)
-        for batch in _batches(chain(few, rest)):
+        for batch in chain(few, batches):
             yield _read_batch(scanner, batch)
         return
     with _pool(workers, names) as pool:
-        yield from _in_order(pool, _batches(chain(few, rest)), ahead=workers * 8)
+        yield from _in_order(pool, chain(few, batches), ahead=workers * 8)
 
 
 def read_stream(read: Callable[[int], bytes], name: str, known: Iterable[str]) -> Read:
@@ -74,9 +76,17 @@ def read_stream(read: Callable[[int], bytes], name: str, known: Iterable[str]) -
     return result
 
 
-def _batches(files: Iterable[tuple[str, str]]) -> Iterator[Sequence[tuple[str, str]]]:
-    rest = iter(files)
-    while batch := list(islice(rest, _BATCH)):
+def _batches(folders: Iterable[Files]) -> Iterator[Sequence[Files]]:
+    """Gather folders until they hold enough files; a large folder is one batch."""
+    batch: list[Files] = []
+    size = 0
+    for folder in folders:
+        batch.append(folder)
+        size += len(folder.files)
+        if size >= _BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
         yield batch
 
 
@@ -101,13 +111,13 @@ def _begin(known: tuple[str, ...]) -> None:
     _scanner = Scanner(known)
 
 
-def _work(batch: Sequence[tuple[str, str]]) -> Read:
+def _work(batch: Sequence[Files]) -> Read:
     assert _scanner is not None
     return _read_batch(_scanner, batch)
 
 
 def _in_order(
-    pool: ProcessPoolExecutor, batches: Iterable[Sequence[tuple[str, str]]], ahead: int
+    pool: ProcessPoolExecutor, batches: Iterable[Sequence[Files]], ahead: int
 ) -> Iterator[Read]:
     waiting: deque[Future[Read]] = deque()
     try:
@@ -125,10 +135,16 @@ def _in_order(
 # --- One file -------------------------------------------------------------------------------------
 
 
-def _read_batch(scanner: Scanner, batch: Sequence[tuple[str, str]]) -> Read:
+def _read_batch(scanner: Scanner, batch: Sequence[Files]) -> Read:
     result = Read()
-    for path, name in batch:
-        _note(result, name, partial(_scan_file, scanner, path))
+    for folder in batch:
+        for file in folder.files:
+            if file.endswith(_BINARY):
+                result.files, result.binary = result.files + 1, result.binary + 1
+            else:
+                _note(
+                    result, folder.name + file, partial(_scan_file, scanner, folder.folder + file)
+                )
     return result
 
 
@@ -158,14 +174,15 @@ def _scan_file(scanner: Scanner, path: str) -> list[Found] | None:
 
 def _scan(scanner: Scanner, read: Callable[[int], bytes]) -> list[Found] | None:
     """Find the betas of a file; None if it is binary."""
-    first = read(_FIRST)
+    first = read(_HEAD)
     encoding = _UTF16.get(first[:2])
-    if encoding is None and b"\0" in first[:_HEAD]:
+    if encoding is None and b"\0" in first:
         return None
+    text = first + read(_PIECE) if len(first) == _HEAD else first
     following = read(_PIECE)
     if not following and encoding is None:
-        return scanner.find(first)
-    pieces = chain((first, following), iter(partial(read, _PIECE), b""))
+        return scanner.find(text) if scanner.may_hold(text) else []
+    pieces = chain((text, following), iter(partial(read, _PIECE), b""))
     return _scan_pieces(scanner, _as_utf8(pieces, encoding) if encoding else pieces)
 
 

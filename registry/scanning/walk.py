@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
-__all__ = ["Complain", "base_of", "repository_of", "walk"]
+__all__ = ["Complain", "Files", "base_of", "repository_of", "walk"]
 
 Complain = Callable[[str, str], None]
 """Takes a path and a sentence about it."""
@@ -42,30 +42,51 @@ class _Folder:
     rules: tuple[_Rules, ...]
 
 
-def walk(paths: Iterable[str], complain: Complain) -> Iterator[tuple[str, str]]:
-    """Yield (path, name) of each file to scan, in a stable order, none twice.
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Files of one folder, in order: their names, where the folder is, and what it is called in reports.
 
-    `name` is relative to the repository, else to the working folder, else to the path that was named.
-    What cannot be read goes to `complain`, and the walk goes on.
+    Both `folder` and `name` end in a slash, or are empty, so that a file's name can be appended.
     """
+
+    folder: str
+    name: str
+    files: tuple[str, ...]
+
+
+def walk(paths: Iterable[str], complain: Complain) -> Iterator[Files]:
+    """Yield the files to scan, folder by folder in a stable order, none twice.
+
+    Names in reports are relative to the repository, else to the working folder, else to the path that
+    was named. What cannot be read goes to `complain`, and the walk goes on.
+    """
+    roots = list(dict.fromkeys(map(os.path.abspath, paths)))
     seen: set[str] = set()
-    for path in dict.fromkeys(paths):
-        for found in _walk_one(path, complain):
-            if found[0] not in seen:
-                seen.add(found[0])
+    for root in roots:
+        for found in _walk_one(root, complain):
+            if len(roots) > 1:
+                found = _unseen(found, seen)
+            if found.files:
                 yield found
 
 
-def _walk_one(path: str, complain: Complain) -> Iterator[tuple[str, str]]:
-    absolute, base = os.path.abspath(path), base_of(path)
-    name = os.path.relpath(absolute, base).replace(os.sep, "/")
-    if os.path.isdir(absolute):
-        rules = _rules_above(Path(absolute), base)
-        yield from _tree(_Folder(absolute, "" if name == "." else f"{name}/", rules), complain)
-    elif os.path.lexists(absolute):
-        yield absolute, name
+def _unseen(found: Files, seen: set[str]) -> Files:
+    files = tuple(file for file in found.files if found.folder + file not in seen)
+    seen.update(found.folder + file for file in files)
+    return replace(found, files=files)
+
+
+def _walk_one(root: str, complain: Complain) -> Iterator[Files]:
+    base = base_of(root)
+    name = os.path.relpath(root, base).replace(os.sep, "/")
+    if os.path.isdir(root):
+        rules = _rules_above(Path(root), base)
+        yield from _tree(_Folder(root, "" if name == "." else f"{name}/", rules), complain)
+    elif os.path.lexists(root):
+        folder, file = os.path.split(root)
+        yield Files(os.path.join(folder, ""), name.removesuffix(file), (file,))
     else:
-        complain(path, "There is no such file or folder.")
+        complain(name, "There is no such file or folder.")
 
 
 def base_of(path: str) -> str:
@@ -89,47 +110,54 @@ def repository_of(path: str) -> str | None:
     return None
 
 
-def _tree(root: _Folder, complain: Complain) -> Iterator[tuple[str, str]]:
+def _tree(root: _Folder, complain: Complain) -> Iterator[Files]:
     """Walk depth first, names in order; an explicit stack, for trees may be deep."""
     stack = [root]
     while stack:
         folder = stack.pop()
         try:
-            with os.scandir(folder.path) as entries:
-                # A plain list sorted by name: the same order on every machine.
-                found = sorted(entries, key=_by_name)
+            files, folders = _list(folder.path)
         except OSError as error:
-            complain(folder.path, f"{error.strerror or error}.")
+            complain(folder.name or folder.path, f"{error.strerror or error}.")
             continue
-        rules = _rules_of(folder, found)
-        below = []
-        for entry in found:
-            if entry.is_symlink():
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name not in _UNSEEN and not _ignored(rules, f"{entry.path}/"):
-                    below.append(_Folder(entry.path, f"{folder.name}{entry.name}/", rules))
-            elif entry.is_file(follow_symlinks=False) and not _ignored(rules, entry.path):
-                yield entry.path, folder.name + entry.name
-        stack.extend(reversed(below))
+        path = os.path.join(folder.path, "")
+        rules = _rules_of(folder, files, folders)
+        if rules:
+            files = [name for name in files if not _ignored(rules, path + name)]
+            folders = [name for name in folders if not _ignored(rules, f"{path}{name}/")]
+        yield Files(path, folder.name, tuple(files))
+        stack += [
+            _Folder(path + name, f"{folder.name}{name}/", rules)
+            for name in reversed(folders)
+            if name not in _UNSEEN
+        ]
 
 
-def _by_name(entry: os.DirEntry[str]) -> str:
-    return entry.name
+def _list(path: str) -> tuple[list[str], list[str]]:
+    """List the files and the folders of a folder, sorted; links are neither."""
+    files, folders = [], []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                files.append(entry.name)
+            elif entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+    files.sort()
+    folders.sort()
+    return files, folders
 
 
 # --- Ignore files ---------------------------------------------------------------------------------
 
 
-def _rules_of(folder: _Folder, entries: Sequence[os.DirEntry[str]]) -> tuple[_Rules, ...]:
+def _rules_of(folder: _Folder, files: Sequence[str], folders: Sequence[str]) -> tuple[_Rules, ...]:
     """Return the rules that hold in a folder: its own before those above it."""
     rules = folder.rules
-    for entry in entries:
-        if entry.name == ".git":
-            rules = (*_read_rules(Path(entry.path) / "info" / "exclude", folder.path), *rules)
-    for entry in entries:
-        if entry.name == ".gitignore":
-            rules = (*_read_rules(Path(entry.path), folder.path), *rules)
+    if ".git" in folders:
+        exclude = Path(folder.path, ".git", "info", "exclude")
+        rules = (*_read_rules(exclude, folder.path), *rules)
+    if ".gitignore" in files:
+        rules = (*_read_rules(Path(folder.path, ".gitignore"), folder.path), *rules)
     return rules
 
 
