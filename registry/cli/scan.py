@@ -128,7 +128,7 @@ def _scan(
         origin=facts.origin,
         platform=platform,
         today=as_of.date() if as_of else today(),
-        stdin=sys.stdin.buffer.read,
+        stdin=sys.stdin.fileno(),
         baseline=accepted,
         jobs=jobs,
         complain=lambda path, sentence: click.echo(f"{path}: {sentence}", err=True),

@@ -239,12 +239,11 @@ def _any_of(names: Iterable[bytes]) -> re.Pattern[bytes]:
 # `beta_header`, `addBeta`... Not `anthropic-beta-2026-01-01`: that is a name of its own. Each begins with
 # a literal for speed; what stands before it is looked at where it was found.
 _MORE = (
-    rb"(?P<more>(?:[-_]?(?:[Hh]eader|HEADER|[Ff]lag|FLAG|[Ff]eature|FEATURE|[Vv]ersion|VERSION"
-    rb"|[Pp]aram|[Nn]ame|NAME)[sS]?)*(?:\.of)?)(?![A-Za-z0-9]|[-.][A-Za-z0-9])"
+    rb"(?:[-_]?(?:[Hh]eader|HEADER|[Ff]lag|FLAG|[Ff]eature|FEATURE|[Vv]ersion|VERSION"
+    rb"|[Pp]aram|[Nn]ame|NAME)[sS]?)*(?:\.of)?(?![A-Za-z0-9]|[-.][A-Za-z0-9])"
 )
-_SIGNS = tuple(
-    re.compile(word + rb"(?P<plural>[sS]?)" + _MORE) for word in (b"beta", b"Beta", b"BETA")
-)
+_SIGNS = tuple(re.compile(word + rb"[sS]?" + _MORE) for word in (b"beta", b"Beta", b"BETA"))
+_JOINTS = (b"-", b"_", b"c", b"C", b"d")  # `anthropic-beta`, `anthropicBeta`, `addBeta`
 _STRONG = re.compile(rb"(?:anthropic|Anthropic|ANTHROPIC)[-_]?\Z")
 
 
@@ -263,16 +262,18 @@ def _signs(text: bytes) -> list[_Sign]:
 
 
 def _sign(text: bytes, match: re.Match[bytes]) -> _Sign | None:
-    before = text[max(0, match.start() - 16) : match.start()]
+    at, suffixed = match.start(), match.end() - match.start() > len(b"beta")
+    if not suffixed and text[at - 1 : at] not in _JOINTS:
+        return None  # the word alone, which is most of them
+    before = text[max(0, at - 16) : at]
     strong = _STRONG.search(before)
     if strong:
-        return _Sign(match.start() - len(strong[0]), match.end(), True)
-    if before.endswith(b"add") and match[0] == b"Beta":
-        return _Sign(match.start() - 3, match.end(), False)
+        return _Sign(at - len(strong[0]), match.end(), True)
     # One word: not `alphabetas`, but `myBetas` and `MY_BETAS`.
+    adds = match[0] == b"Beta" and before.endswith(b"add")
     whole = not before[-1:].isalpha() or (match[0][:4] == b"Beta" and before[-1:].islower())
-    if whole and (match["plural"] or match["more"]):
-        return _Sign(match.start(), match.end(), False)
+    if adds or (whole and suffixed):
+        return _Sign(at, match.end(), False)
     return None
 
 

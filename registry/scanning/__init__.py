@@ -13,7 +13,7 @@ judging them is `core/resolution.py`; this package joins them to files and repor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
 from registry.core.facts import Snapshot
@@ -35,7 +35,7 @@ def scan(
     origin: str,
     platform: str,
     today: date,
-    stdin: Callable[[int], bytes],
+    stdin: int,
     baseline: Mapping[str, str],
     jobs: int | None = None,
     complain: Complain = lambda _path, _sentence: None,
@@ -75,7 +75,7 @@ def scan(
 def _read(
     paths: Sequence[str],
     known: frozenset[str],
-    stdin: Callable[[int], bytes],
+    stdin: int,
     jobs: int | None,
     complain: Complain,
 ) -> Iterator[Read]:

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
@@ -69,10 +69,13 @@ def read_files(
         yield from _in_order(pool, chain(few, batches), ahead=workers * 8)
 
 
-def read_stream(read: Callable[[int], bytes], name: str, known: Iterable[str]) -> Read:
-    """Read an open stream, such as standard input."""
-    result = Read()
-    _note(result, name, partial(_scan, Scanner(known), read))
+def read_stream(handle: int, name: str, known: Iterable[str]) -> Read:
+    """Read an open file, such as standard input."""
+    result = Read(files=1)
+    try:
+        _note(result, name, _scan(Scanner(known), handle))
+    except OSError as error:
+        _complain(result, name, f"{error.strerror or error}.")
     return result
 
 
@@ -139,51 +142,69 @@ def _read_batch(scanner: Scanner, batch: Sequence[Files]) -> Read:
     result = Read()
     for folder in batch:
         for file in folder.files:
+            result.files += 1
             if file.endswith(_BINARY):
-                result.files, result.binary = result.files + 1, result.binary + 1
-            else:
-                _note(
-                    result, folder.name + file, partial(_scan_file, scanner, folder.folder + file)
-                )
+                result.binary += 1
+                continue
+            try:
+                found = _scan_file(scanner, folder.folder + file)
+            except OSError as error:
+                _complain(result, folder.name + file, f"{error.strerror or error}.")
+                continue
+            if found != []:
+                _note(result, folder.name + file, found)
     return result
 
 
-def _note(result: Read, name: str, scan: Callable[[], list[Found] | None]) -> None:
-    result.files += 1
-    try:
-        found = scan()
-    except OSError as error:
-        result.problems.append((name, f"{error.strerror or error}."))
-        return
+def _note(result: Read, name: str, found: list[Found] | None) -> None:
     if found is None:
         result.binary += 1
-    elif found:
-        if len(found) > FOUND_MAX:
-            told = f"More than {FOUND_MAX:,} betas; only the first are shown."
-            result.problems.append((name, told))
-        result.found.append((name, found[:FOUND_MAX]))
+        return
+    if len(found) > FOUND_MAX:
+        _complain(result, name, f"More than {FOUND_MAX:,} betas; only the first are shown.")
+    if found:
+        result.found.append((_printable(name), found[:FOUND_MAX]))
+
+
+def _complain(result: Read, name: str, sentence: str) -> None:
+    result.problems.append((_printable(name), sentence))
+
+
+def _printable(name: str) -> str:
+    """Replace what no terminal and no report can show: control characters, bytes that are no UTF-8."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in name)
 
 
 def _scan_file(scanner: Scanner, path: str) -> list[Found] | None:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return _scan(scanner, partial(os.read, handle))
+        return _scan(scanner, handle)
     finally:
         os.close(handle)
 
 
-def _scan(scanner: Scanner, read: Callable[[int], bytes]) -> list[Found] | None:
-    """Find the betas of a file; None if it is binary."""
-    first = read(_HEAD)
-    encoding = _UTF16.get(first[:2])
-    if encoding is None and b"\0" in first:
+def _scan(scanner: Scanner, handle: int) -> list[Found] | None:
+    """Find the betas of an open file; None if it is binary."""
+    text = _head(handle)
+    encoding = _UTF16.get(text[:2])
+    if encoding is None and b"\0" in text:
         return None
-    text = first + read(_PIECE) if len(first) == _HEAD else first
-    following = read(_PIECE)
+    following = b""
+    if len(text) == _HEAD:
+        text += os.read(handle, _PIECE)
+        following = os.read(handle, _PIECE)
     if not following and encoding is None:
         return scanner.find(text) if scanner.may_hold(text) else []
-    pieces = chain((text, following), iter(partial(read, _PIECE), b""))
+    pieces = chain((text, following), iter(partial(os.read, handle, _PIECE), b""))
     return _scan_pieces(scanner, _as_utf8(pieces, encoding) if encoding else pieces)
+
+
+def _head(handle: int) -> bytes:
+    """Read the first bytes of a file; a pipe gives them bit by bit."""
+    head = os.read(handle, _HEAD)
+    while len(head) < _HEAD and (more := os.read(handle, _HEAD - len(head))):
+        head += more
+    return head
 
 
 def _scan_pieces(scanner: Scanner, pieces: Iterable[bytes]) -> list[Found]:
