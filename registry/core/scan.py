@@ -94,7 +94,7 @@ class Scanner:
                 for at, name in place.undated_values(max(0, start - _REACH), stop)
                 if start <= at < stop and at not in found and not _is_look_alike(name)
             }
-        return sorted(found.items())
+        return sorted(item for item in found.items() if not _is_in_comment(text, item[0]))
 
     def knows(self, name: bytes) -> bool:
         """Say whether a name is known."""
@@ -282,7 +282,7 @@ _CALLED_BETA = re.compile(
     rb"|(?:anthropic[- ])?beta[- ](?:header|flag))",
     re.IGNORECASE,
 )
-_RUN = re.compile(rb"[\s\"'`<>(){},;|]")
+_IN_A_RUN: Final = bytes(set(range(256)) - set(b" \t\r\n\v\f\"'`<>(){},;|"))
 _BETA_QUERY = re.compile(rb".*[?&](?:anthropic[-_])?betas?=[^&#]*", re.DOTALL)
 
 
@@ -303,7 +303,7 @@ class _Place:
         """Say whether a token is part of an address, a path or an anchor, and no value."""
         low = max(0, at - 512)
         before = self.text[low:at]
-        run = _RUN.split(before)[-1]
+        run = before[len(before.rstrip(_IN_A_RUN)) :]
         if b"://" in run or run.startswith(b"www."):
             return not _BETA_QUERY.fullmatch(run)
         if run.endswith(b"#"):
@@ -485,6 +485,7 @@ def _is_set(text: bytes, at: int) -> bool:
 # --- Comments that ask to pass over ---------------------------------------------------------------
 
 _IGNORE = re.compile(rb"beta-registry:[ \t]*ignore(?P<next>-next-line)?\b(?P<names>[^\n]{0,400})")
+_IGNORE_MAX: Final = 440
 _LINE_MAX: Final = 2000
 
 
@@ -496,6 +497,12 @@ def _is_ignored(text: bytes, at: int, name: bytes) -> bool:
     before = text[max(0, begin - _LINE_MAX) : max(0, begin - 1)]
     above = before[before.rfind(b"\n") + 1 :]
     return _asks(this, name, next_line=False) or _asks(above, name, next_line=True)
+
+
+def _is_in_comment(text: bytes, at: int) -> bool:
+    """Say whether a name stands in such a comment itself, where it is no use of the beta."""
+    before = text[max(0, at - _IGNORE_MAX) : at]
+    return _IGNORE.search(before[before.rfind(b"\n") + 1 :]) is not None
 
 
 def _asks(line: bytes, name: bytes, *, next_line: bool) -> bool:
