@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from registry.core import resolution
 from registry.core.errors import Invalid
-from registry.core.facts import Beta, Json, Snapshot
+from registry.core.facts import Beta, Json, PlatformState, Snapshot
 from registry.core.names import PLATFORMS
 from registry.core.resolution import severity
 from registry.core.scan import Found
@@ -169,11 +169,23 @@ def _aged(beta: Beta, day: date) -> Beta:
             exceptions=(),
         )
     if beta.status == "retired" and beta.retired_on and beta.retired_on > day:
-        gone = beta.deprecated_on is not None and beta.deprecated_on <= day
-        return replace(beta, status="deprecated" if gone else "active", sunset_on=beta.retired_on)
+        told = beta.deprecated_on is not None and beta.deprecated_on <= day
+        return replace(
+            beta,
+            status="deprecated" if told else "active",
+            sunset_on=beta.retired_on,
+            accepted=True,
+            platforms={p: _alive(known) for p, known in beta.platforms.items()},
+        )
     if beta.status == "ga" and beta.ga_on and beta.ga_on > day:
         return replace(beta, status="active")
     return beta
+
+
+def _alive(known: PlatformState) -> PlatformState:
+    return replace(
+        known, accepted=None, state="unknown" if known.state == "refused" else known.state
+    )
 
 
 # --- What was accepted before ---------------------------------------------------------------------

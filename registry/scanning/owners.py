@@ -65,9 +65,9 @@ def _pattern(text: str) -> re.Pattern[str]:
     folder = text.endswith("/")
     plain = text.strip("/")
     anchored = text.startswith("/") or "/" in plain
-    parts = re.split(r"(\*\*/|/\*\*|\*\*|\*|\?)", plain)
+    parts = re.split(r"(/\*\*/|\*\*/|/\*\*|\*\*|\*|\?)", plain)
     translated = {
-        "**/": "(?:.*/)?", "/**": "/.*", "**": ".*", "*": "[^/]*", "?": "[^/]",
+        "/**/": "/(?:.*/)?", "**/": "(?:.*/)?", "/**": "/.*", "**": ".*", "*": "[^/]*", "?": "[^/]",
     }  # fmt: skip
     body = "".join(translated.get(part, re.escape(part)) for part in parts)
     if folder:
