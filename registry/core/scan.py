@@ -1,7 +1,7 @@
 """Beta names in text, with their positions, told from what only looks like them.
 
-Two kinds of names are found. One that is **known** counts wherever it stands as a whole token. One that
-is not counts only where the text says that it is meant as a beta: as the value of `anthropic-beta`,
+Two kinds of names are found. One that is **known** and ends in a date counts wherever it stands as a
+whole token. Any other counts only where the text says that it is meant as a beta: as the value of `anthropic-beta`,
 `anthropic_beta`, `ANTHROPIC_BETAS`, `betas` and their like, on the same line or in the list or
 assignment that begins there. Model ids, tool types, version fields, addresses, file names and
 placeholders of documents are no betas in either case.
@@ -20,7 +20,7 @@ from typing import Final
 
 from registry.core.names import NAME_MAX
 
-__all__ = ["Found", "Scanner", "Stream"]
+__all__ = ["Found", "Scanner", "Stream", "may_hold"]
 
 _REACH: Final = 4096
 """How far, in bytes, the word that says "these are betas" may stand before a name."""
@@ -53,26 +53,24 @@ class Found:
     excerpt: str
 
 
+def may_hold(text: bytes) -> bool:
+    """Say quickly whether a text is worth a closer look, whatever is known; most are not."""
+    return _DATE.search(text) is not None or _speaks_of_anthropic(text)
+
+
+def _speaks_of_anthropic(text: bytes) -> bool:
+    return b"nthropic" in text or b"NTHROPIC" in text
+
+
 class Scanner:
     """Finds betas; made once for the names that are known."""
 
     def __init__(self, known: Iterable[str]) -> None:
         self._known = frozenset(name.encode() for name in known)
-        undated = sorted(name for name in self._known if not _DATED.fullmatch(name))
-        self._undated = _any_of(undated) if undated else None
 
     def find(self, text: str | bytes) -> list[Found]:
         """Find all betas of a text, in order."""
         return self.stream().feed(text.encode() if isinstance(text, str) else text, last=True)
-
-    def may_hold(self, text: bytes) -> bool:
-        """Say quickly whether a text is worth a closer look; most are not."""
-        return (
-            _DATE.search(text) is not None
-            or b"nthropic" in text
-            or b"NTHROPIC" in text
-            or (self._undated is not None and self._undated.search(text) is not None)
-        )
 
     def stream(self) -> Stream:
         """Begin a text that comes in pieces."""
@@ -82,13 +80,7 @@ class Scanner:
         """Find the names that begin in a part of a text, as (offset, name) in order."""
         place = _Place(text)
         found = dict(self._dated(place, start, stop))
-        if self._undated:
-            found |= {
-                match.start(): match[0]
-                for match in self._undated.finditer(text, start)
-                if match.start() < stop and not place.is_address(match.start(), match.end())
-            }
-        if place.speaks_of_anthropic:
+        if _speaks_of_anthropic(text):
             found |= {
                 at: name
                 for at, name in place.undated_values(max(0, start - _REACH), stop)
@@ -196,7 +188,6 @@ class Stream:
 _DATE = re.compile(
     rb"20[0-9]{2}([-_.]?)[0-9]{2}\1[0-9]{2}(?![A-Za-z0-9_-])(?!\.[A-Za-z0-9])",
 )
-_DATED = re.compile(rb".+[-_.]" + _DATE.pattern, re.DOTALL)
 _SHAPE = re.compile(rb"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*[-_.]" + _DATE.pattern)
 _UNDATED = re.compile(rb"[a-z][a-z0-9]*(?:-[a-z0-9]+)+")
 _TOOL_TYPE = re.compile(rb"[a-z0-9_]+_20[0-9]{6}")
@@ -222,15 +213,6 @@ def _is_look_alike(name: bytes) -> bool:
         return True
     words = re.split(rb"[-_.]", name)
     return all(word in _HOLDER_WORDS or word.isdigit() for word in words)
-
-
-def _any_of(names: Iterable[bytes]) -> re.Pattern[bytes]:
-    longest_first = sorted(names, key=lambda name: (-len(name), name))
-    return re.compile(
-        rb"(?<![A-Za-z0-9._-])(?:"
-        + b"|".join(map(re.escape, longest_first))
-        + rb")(?![A-Za-z0-9_-])(?!\.[A-Za-z0-9])"
-    )
 
 
 # --- Where a name stands --------------------------------------------------------------------------
@@ -294,11 +276,6 @@ class _Place:
         self._signs: list[_Sign] | None = None
         self._ends: list[int] = []
 
-    @property
-    def speaks_of_anthropic(self) -> bool:
-        """Say whether undated names are worth a look."""
-        return b"nthropic" in self.text or b"NTHROPIC" in self.text
-
     def is_address(self, at: int, end: int) -> bool:
         """Say whether a token is part of an address, a path or an anchor, and no value."""
         low = max(0, at - 512)
@@ -340,11 +317,14 @@ class _Place:
     def undated_values(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
         """Yield names without a date, which count only as plain values of such a word."""
         for sign in self.signs():
-            if start <= sign.start < stop:
+            if start <= sign.start < stop and (sign.strong or self._is_near_anthropic(sign.start)):
                 for low, high in _values(self.text, sign):
                     for item in re.finditer(rb"[^,\s]+", self.text[low:high]):
                         if _UNDATED.fullmatch(item[0]) and len(item[0]) <= NAME_MAX:
                             yield low + item.start(), item[0]
+
+    def _is_near_anthropic(self, at: int) -> bool:
+        return _speaks_of_anthropic(self.text[max(0, at - _REACH) : at])
 
 
 # --- The value of a word --------------------------------------------------------------------------

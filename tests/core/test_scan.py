@@ -111,7 +111,7 @@ def test_a_known_name_inside_something_else_is_none(text: str) -> None:
         ("anthropic-beta: odd-name-2025-02-30", ["odd-name-2025-02-30"]),
         ("anthropic-beta: output-128k", ["output-128k"]),
         ("anthropic-beta: output-128k,no-date", ["output-128k", "no-date"]),
-        ('client = Anthropic(); anthropic; betas=["un-dated"]', ["un-dated"]),
+        ('import anthropic\nbetas=["un-dated"]', ["un-dated"]),
         ("anthropic_beta:\n  - no-date-here\n", ["no-date-here"]),
         ('h.Set("anthropic-beta", "un-dated")', ["un-dated"]),
     ],
