@@ -41,6 +41,7 @@ __all__ = [
     "feature",
     "features",
     "resolve",
+    "severity",
     "successor",
     "view_at",
 ]
@@ -673,6 +674,7 @@ def _deprecation(beta: Beta) -> Deprecation:
 _FAILS: Final = frozenset(
     {"malformed", "retired", "refused", "wrong_model", "wrong_endpoint", "conflict"}
 )
+_NEEDS_CARE: Final = frozenset({"deprecated", "not_needed", "no_effect", "unknown"})
 _VERDICTS: Final = {
     "restricted": "restricted",
     "refused": "restricted",  # refused in general, but this gate opens for some organisations
@@ -683,6 +685,13 @@ _VERDICTS: Final = {
     "unproven": "unproven",
 }
 """Warnings that are verdicts, the weightiest first."""
+
+
+def severity(verdict: str) -> int:
+    """Return what a verdict weighs, as an exit code: 3 a request would fail, 2 to be changed, 0 fine."""
+    if verdict in _FAILS:
+        return 3
+    return 2 if verdict in _NEEDS_CARE else 0
 
 
 def check(
