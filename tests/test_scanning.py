@@ -55,9 +55,9 @@ def run(*arguments: str, text: str | bytes = "", env: Mapping[str, str] = {}) ->
 def scan(*paths: str, facts: Snapshot = FACTS, **more: Any) -> scanning.Report:
     """Scan in this process."""
     given: dict[str, Any] = {
-        "platform": "anthropic", "today": TODAY, "stdin": 0, "baseline": {}, "jobs": 1,
+        "origin": "test", "platform": "anthropic", "today": TODAY, "stdin": 0, "baseline": {}, "jobs": 1,
     }  # fmt: skip
-    return scanning.scan(paths or (".",), lambda: (facts, "test"), **(given | more))
+    return scanning.scan(paths or (".",), facts, **(given | more))
 
 
 def write(files: Mapping[str, str | bytes]) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -361,17 +361,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: st
     console().print(table)
 
 
-class Dated(Protocol):
-    """Whatever was said by a snapshot: `Facts`, the report of a scan."""
-
-    @property
-    def snapshot(self) -> Snapshot: ...
-
-    @property
-    def origin(self) -> str: ...
-
-
-def print_footer(facts: Dated) -> None:
+def print_footer(facts: Facts) -> None:
     """Say where the facts come from and how old they are."""
     probed = facts.snapshot.probed_at
     ago = f"{int((now() - probed).total_seconds() // 60)} min ago" if probed else "never"

@@ -25,9 +25,9 @@ from registry.cli.frame import (
 )
 
 if TYPE_CHECKING:
-    from datetime import date
+    from collections.abc import Mapping
 
-    from registry.core.facts import Snapshot
+    from registry.cli.frame import Facts
     from registry.scanning import Report
     from registry.scanning.judging import Finding
 
@@ -84,13 +84,13 @@ def scan(
     cannot be read are told on stderr and passed over; the exit code is 1 for them if nothing is worse.
     """
     _check(options, baseline, write_baseline, report, service)
-    accepted = None if write_baseline else baseline
-    found = _scan(options, paths, platform, as_of.date() if as_of else None, accepted, jobs)
+    facts = facts_of(options)
+    found = _scan(facts, paths, platform, as_of, baseline if not write_baseline else None, jobs)
     if write_baseline and baseline:
         return _accept(found, baseline)
     if report and service:
         _send(options, found, paths, service, environment)
-    _print(found, "json" if options.as_json else kind, output, every=every)
+    _print(found, facts, "json" if options.as_json else kind, output, every=every)
     counted = (place.verdict for place in found.findings if not place.suppressed)
     return exit_code(counted, fail_on) or int(bool(found.problems))
 
@@ -111,28 +111,25 @@ def _check(
 
 
 def _scan(
-    options: Options,
+    facts: Facts,
     paths: Sequence[str],
     platform: str,
-    as_of: date | None,
+    as_of: datetime | None,
     baseline: str | None,
     jobs: int | None,
 ) -> Report:
     from registry import scanning
+    from registry.scanning.judging import on_day
 
-    def load() -> tuple[Snapshot, str]:
-        from registry.scanning.judging import on_day
-
-        facts = facts_of(options)
-        return on_day(facts.snapshot, as_of) if as_of else facts.snapshot, facts.origin
-
+    accepted: Mapping[str, str] = scanning.read_baseline(Path(baseline)) if baseline else {}
     return scanning.scan(
         paths,
-        load,
+        on_day(facts.snapshot, as_of.date()) if as_of else facts.snapshot,
+        origin=facts.origin,
         platform=platform,
-        today=as_of or today(),
+        today=as_of.date() if as_of else today(),
         stdin=sys.stdin.fileno(),
-        baseline=scanning.read_baseline(Path(baseline)) if baseline else {},
+        baseline=accepted,
         jobs=jobs,
         complain=lambda path, sentence: click.echo(f"{path}: {sentence}", err=True),
     )
@@ -160,7 +157,7 @@ def _send(
 # --- Printing -------------------------------------------------------------------------------------
 
 
-def _print(found: Report, kind: str, output: str | None, *, every: bool) -> None:
+def _print(found: Report, facts: Facts, kind: str, output: str | None, *, every: bool) -> None:
     from registry.scanning import FORMATS, summary
 
     if kind == "table":
@@ -168,7 +165,7 @@ def _print(found: Report, kind: str, output: str | None, *, every: bool) -> None
             raise click.UsageError("--output needs a --format other than table.")
         _print_table(found, every=every)
         click.echo(f"\n{summary(found)}", nl=False)
-        print_footer(found)
+        print_footer(facts)
         return
     text = FORMATS[kind](found)
     if output:

@@ -13,14 +13,13 @@ judging them is `core/resolution.py`; this package joins them to files and repor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from itertools import chain
 
 from registry.core.facts import Snapshot
 from registry.scanning.formats import FORMATS, Report, summary
 from registry.scanning.judging import Finding, Judge, known_names, read_baseline, with_baseline
-from registry.scanning.reading import Reader, read_stream
+from registry.scanning.reading import Read, read_files, read_stream
 from registry.scanning.walk import Complain, walk
 
 __all__ = ["FORMATS", "STDIN", "Report", "read_baseline", "scan", "summary"]
@@ -31,8 +30,9 @@ STDIN = "-"
 
 def scan(
     paths: Sequence[str],
-    load: Callable[[], tuple[Snapshot, str]],
+    snapshot: Snapshot,
     *,
+    origin: str,
     platform: str,
     today: date,
     stdin: int,
@@ -42,10 +42,10 @@ def scan(
 ) -> Report:
     """Scan files and trees, and judge what they name for a platform as of a day.
 
-    `load` gives what is known and where it is from; it is called when reading has begun. What cannot be
-    read is told to `complain` as it happens and kept in the report; the scan goes on. Raises `Invalid`
-    for a platform that is none.
+    What cannot be read is told to `complain` as it happens and kept in the report; the scan goes on.
+    Raises `Invalid` for a platform that is none.
     """
+    judge = Judge(snapshot, platform, today)
     problems: list[tuple[str, str]] = []
 
     def note(path: str, sentence: str) -> None:
@@ -54,17 +54,12 @@ def scan(
 
     findings: list[Finding] = []
     files = binary = 0
-    trees = [path for path in paths if path != STDIN]
-    with Reader(walk(trees, note), jobs) as reader:
-        snapshot, origin = load()
-        judge, known = Judge(snapshot, platform, today), known_names(snapshot)
-        streams = [read_stream(stdin, "stdin", known)] if STDIN in paths else []
-        for read in chain(streams, reader.read(known)):
-            files, binary = files + read.files, binary + read.binary
-            for problem in read.problems:
-                note(*problem)
-            for path, found in read.found:
-                findings += with_baseline(judge.findings(path, found), baseline)
+    for read in _read(paths, known_names(snapshot), stdin, jobs, note):
+        files, binary = files + read.files, binary + read.binary
+        for problem in read.problems:
+            note(*problem)
+        for path, found in read.found:
+            findings += with_baseline(judge.findings(path, found), baseline)
     return Report(
         findings=findings,
         problems=problems,
@@ -75,3 +70,15 @@ def scan(
         snapshot=snapshot,
         origin=origin,
     )
+
+
+def _read(
+    paths: Sequence[str],
+    known: frozenset[str],
+    stdin: int,
+    jobs: int | None,
+    complain: Complain,
+) -> Iterator[Read]:
+    if STDIN in paths:
+        yield read_stream(stdin, "stdin", known)
+    yield from read_files(walk((path for path in paths if path != STDIN), complain), known, jobs)

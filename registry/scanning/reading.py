@@ -3,8 +3,7 @@
 A file is binary when a NUL stands in its first 8 KiB, unless a byte order mark says that it is UTF-16;
 those whose name says it already (`.pyc`, `.png`) are not opened.
 Files are handed to other processes in batches; a small tree is read in this one, where starting
-others would cost more than it saves. What is known of betas takes a moment to load, so the others begin
-before that: they sift the files for those worth a closer look, which most are not.
+others would cost more than it saves.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +27,7 @@ from registry.scanning.walk import Files
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
 
-__all__ = ["FOUND_MAX", "Read", "Reader", "read_stream"]
+__all__ = ["FOUND_MAX", "Read", "read_files", "read_stream"]
 
 FOUND_MAX: Final = 10_000
 """Most places reported of one file."""
@@ -38,8 +37,6 @@ _HEAD: Final = 8 * 1024
 _BATCH: Final = 256
 _FEW: Final = 3
 """So many batches are read faster than other processes are started."""
-_EARLY: Final = 400
-"""So many are sifted before it is known what is known."""
 
 _BINARY: Final = (".pyc", ".so", ".png", ".jpg", ".jpeg", ".gif", ".zip", ".gz", ".whl", ".woff2")
 _UTF16: Final = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -55,67 +52,21 @@ class Read:
     binary: int = 0
 
 
-class Reader:
-    """Reads the files of a walk; entered, it has begun.
-
-    1. `with Reader(...) as reader`: other processes sift the first files, if there are many.
-    2. `reader.read(known)`: what all files hold, in their order.
-    """
-
-    def __init__(self, folders: Iterable[Files], jobs: int | None = None) -> None:
-        self._batches = _batches(folders)
-        self._workers = jobs or min(os.cpu_count() or 1, 8)
-        self._pool: ProcessPoolExecutor | None = None
-        self._sifted: deque[Future[_Sifted]] = deque()
-
-    def __enter__(self) -> Reader:
-        """Begin, unless few files are there or one process has to do."""
-        few = list(islice(self._batches, _FEW))
-        self._batches = chain(few, self._batches)
-        if len(few) == _FEW and self._workers > 1:
-            self._pool = _pool(self._workers)
-            for batch in islice(self._batches, _EARLY):
-                self._sifted.append(self._pool.submit(_sift, batch))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the other processes; what they have not begun is not done."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def read(self, known: Iterable[str]) -> Iterator[Read]:
-        """Yield what the files hold."""
-        names = tuple(known)
-        if self._pool is None:
-            scanner = Scanner(names)
-            for batch in self._batches:
-                yield _read_batch(scanner, batch)
-            return
-        yield from self._in_order(self._pool, names)
-
-    def _in_order(self, pool: ProcessPoolExecutor, known: tuple[str, ...]) -> Iterator[Read]:
-        """Keep the processes busy, and what they give in order, without gathering too much of it."""
-        waiting: deque[tuple[Read, Future[Read]]] = deque()
-        for result, batch in self._tasks():
-            waiting.append((result, pool.submit(_work, known, batch)))
-            if len(waiting) > self._workers * 8:
-                yield _joined(*waiting.popleft())
-        while waiting:
-            yield _joined(*waiting.popleft())
-
-    def _tasks(self) -> Iterator[tuple[Read, Sequence[Files]]]:
-        while self._sifted:
-            sifted = self._sifted.popleft().result()
-            yield sifted.read, sifted.promising
-        for batch in self._batches:
-            yield Read(), batch
-
-
-def _joined(sifted: Read, future: Future[Read]) -> Read:
-    read = future.result()
-    if not sifted.files:
-        return read
-    return replace(sifted, found=read.found, problems=[*sifted.problems, *read.problems])
+def read_files(
+    folders: Iterable[Files], known: Iterable[str], jobs: int | None = None
+) -> Iterator[Read]:
+    """Read the files of a walk and yield what they hold, in their order."""
+    names = tuple(known)
+    batches = _batches(folders)
+    few = list(islice(batches, _FEW))
+    workers = jobs or min(os.cpu_count() or 1, 8)
+    if len(few) < _FEW or workers == 1:
+        scanner = Scanner(names)
+        for batch in chain(few, batches):
+            yield _read_batch(scanner, batch)
+        return
+    with _pool(workers, names) as pool:
+        yield from _in_order(pool, chain(few, batches), ahead=workers * 8)
 
 
 def read_stream(handle: int, name: str, known: Iterable[str]) -> Read:
@@ -144,66 +95,44 @@ def _batches(folders: Iterable[Files]) -> Iterator[Sequence[Files]]:
 
 # --- Processes ------------------------------------------------------------------------------------
 
+_scanner: Scanner | None = None
 
-def _pool(workers: int) -> ProcessPoolExecutor:
+
+def _pool(workers: int, known: tuple[str, ...]) -> ProcessPoolExecutor:
     from concurrent.futures import ProcessPoolExecutor
 
     # A fork starts in milliseconds and is safe as long as this process has no other thread.
     forks = sys.platform == "linux" and threading.active_count() == 1
     context = multiprocessing.get_context("fork" if forks else "spawn")
-    return ProcessPoolExecutor(workers, context, _begin)
+    return ProcessPoolExecutor(workers, context, _begin, (known,))
 
 
-def _begin() -> None:
+def _begin(known: tuple[str, ...]) -> None:
+    global _scanner
     # Only the first process answers Ctrl-C; the others end with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _scanner = Scanner(known)
 
 
-@cache
-def _scanner(known: tuple[str, ...]) -> Scanner:
-    return Scanner(known)
+def _work(batch: Sequence[Files]) -> Read:
+    assert _scanner is not None
+    return _read_batch(_scanner, batch)
 
 
-def _work(known: tuple[str, ...], batch: Sequence[Files]) -> Read:
-    return _read_batch(_scanner(known), batch)
-
-
-@dataclass(slots=True)
-class _Sifted:
-    """A batch without the files that hold no beta, whatever is known; and what was counted."""
-
-    read: Read = field(default_factory=Read)
-    promising: list[Files] = field(default_factory=list)
-
-
-def _sift(batch: Sequence[Files]) -> _Sifted:
-    sifted = _Sifted()
-    for folder in batch:
-        files = tuple(file for file in folder.files if _is_promising(sifted.read, folder, file))
-        if files:
-            sifted.promising.append(replace(folder, files=files))
-    return sifted
-
-
-def _is_promising(result: Read, folder: Files, file: str) -> bool:
-    result.files += 1
-    if file.endswith(_BINARY):
-        result.binary += 1
-        return False
+def _in_order(
+    pool: ProcessPoolExecutor, batches: Iterable[Sequence[Files]], ahead: int
+) -> Iterator[Read]:
+    waiting: deque[Future[Read]] = deque()
     try:
-        handle = os.open(folder.folder + file, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            opened = _open(handle)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        _complain(result, folder.name + file, f"{error.strerror or error}.")
-        return False
-    if opened is None:
-        result.binary += 1
-        return False
-    text, following, encoding = opened
-    return bool(following) or encoding is not None or may_hold(text)
+        for batch in batches:
+            waiting.append(pool.submit(_work, batch))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 # --- One file -------------------------------------------------------------------------------------
@@ -256,25 +185,18 @@ def _scan_file(scanner: Scanner, path: str) -> list[Found] | None:
 
 def _scan(scanner: Scanner, handle: int) -> list[Found] | None:
     """Find the betas of an open file; None if it is binary."""
-    opened = _open(handle)
-    if opened is None:
-        return None
-    text, following, encoding = opened
-    if not following and encoding is None:
-        return scanner.find(text) if may_hold(text) else []
-    pieces = chain((text, following), iter(partial(os.read, handle, _PIECE), b""))
-    return _scan_pieces(scanner, _as_utf8(pieces, encoding) if encoding else pieces)
-
-
-def _open(handle: int) -> tuple[bytes, bytes, str | None] | None:
-    """Read the first two pieces of a file, the second empty if it is short; None if it is binary."""
     text = _head(handle)
     encoding = _UTF16.get(text[:2])
     if encoding is None and b"\0" in text:
         return None
-    if len(text) < _HEAD:
-        return text, b"", encoding
-    return text + os.read(handle, _PIECE), os.read(handle, _PIECE), encoding
+    following = b""
+    if len(text) == _HEAD:
+        text += os.read(handle, _PIECE)
+        following = os.read(handle, _PIECE)
+    if not following and encoding is None:
+        return scanner.find(text) if may_hold(text) else []
+    pieces = chain((text, following), iter(partial(os.read, handle, _PIECE), b""))
+    return _scan_pieces(scanner, _as_utf8(pieces, encoding) if encoding else pieces)
 
 
 def _head(handle: int) -> bytes:
