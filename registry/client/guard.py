@@ -47,18 +47,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What goes out: `value` is the header ("" for none), `body` the changed body or None.
-
-    `names` are sent; `fields` are the body's fields that went with what was dropped.
-    """
+    """What goes out: `value` is the header ("" for none), `body` the changed body or None."""
 
     call: Call
     answer: Header
-    names: tuple[str, ...]
     value: str
     body: Mapping[str, Any] | None
     changed: bool
-    fields: tuple[str, ...] = ()
 
     @property
     def model(self) -> str | None:
@@ -116,7 +111,7 @@ class Guard:
             policy=self._policy,
         )
         fields = self._orphans(answer, ()) if self._policy == "filter" else ()
-        return _placed(call, answer, answer.names, fields)
+        return _placed(call, answer, fields)
 
     def _orphans(self, answer: Header, refused: Sequence[str]) -> tuple[str, ...]:
         """Return the body's fields that only a dropped or refused beta allows."""
@@ -140,8 +135,8 @@ class Guard:
         # A refusal is answered before anything runs, so that sending once more repeats nothing.
         if not (refused and self._retry and status == 400):
             return None
-        names = tuple(name for name in plan.names if name not in refused)
-        return _placed(plan.call, plan.answer, names, self._orphans(plan.answer, refused))
+        fields = self._orphans(plan.answer, refused)
+        return _placed(plan.call, plan.answer.without(refused), fields)
 
     def unanswered(self, plan: Plan) -> None:
         """Count a request that got no answer."""
@@ -169,8 +164,9 @@ def _model(call: Call) -> str | None:
     return model if isinstance(model, str) else None
 
 
-def _placed(call: Call, answer: Header, names: tuple[str, ...], fields: tuple[str, ...]) -> Plan:
+def _placed(call: Call, answer: Header, fields: Sequence[str]) -> Plan:
     """Put the names where they belong, and take away the fields that went with those dropped."""
+    names = answer.names
     in_body = answer.placement == "body" and call.body is not None
     value = "" if in_body else ",".join(names)
     body: dict[str, Any] = dict(call.body or {})
@@ -184,11 +180,9 @@ def _placed(call: Call, answer: Header, names: tuple[str, ...], fields: tuple[st
     return Plan(
         call=call,
         answer=answer,
-        names=names,
         value=value,
         body=body if changed_body else None,
         changed=changed_body or not same,
-        fields=fields,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Final
 
@@ -116,6 +117,14 @@ class Header:
             if dropped.requested in betas and dropped.reason not in _NO_BETA:
                 made.setdefault(dropped.requested, ())
         return made
+
+    def without(self, refused: Collection[str]) -> Header:
+        """Return what is left to send once upstream refused some of the names."""
+        left = tuple(sent for sent in self.betas if sent.name not in refused)
+        requested = {sent.requested for sent in left}
+        asked = tuple(item for item in self._asked if item[1] in requested)
+        resolution = replace(self._resolution, sent=left, dropped=())
+        return Header(resolution, asked, self._held, self.problem)
 
     def to_json(self) -> dict[str, Json]:
         """Print it in the shape of `GET /v1/header`, with `origin`, `age` and `stale`."""

@@ -203,6 +203,8 @@ class Registry:
         return cast(Header, known)
 
     def _make(self, held: Held, key: _Key) -> Header:
+        if not all(isinstance(name, str) for name in (*key[0], *key[1])):
+            key = _as_text(key)
         wanted, sent, platform, api, model, endpoint, target, policy, on_unknown = key
         policy = policy or self.policy
         asked = _items(held, wanted, sent)
@@ -270,7 +272,7 @@ class Registry:
         for sent in answer.betas:
             for warning in sent.warnings:
                 level = logging.WARNING if warning.code in _LOUD else logging.DEBUG
-                text = f"{sent.requested} ({warning.code} on {where}): {warning.detail}"
+                text = f"{sent.requested} is sent ({warning.code} on {where}): {warning.detail}"
                 self._say(level, (sent.requested, warning.code, where), text)
         for dropped in answer.dropped:
             level = logging.DEBUG if dropped.reason == "ga" else logging.WARNING
