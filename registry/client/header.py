@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from functools import cached_property
 from typing import Final
 
 from registry.client.snapshot import Held
@@ -19,10 +18,14 @@ _NO_BETA: Final = frozenset({"malformed", "ambiguous-feature"})
 class Header:
     """What to send. The members are those of `GET /v1/header`; where the facts are from comes on top.
 
-    `headers` can be merged into a request's headers, and `body` into its body, as they are.
-    `problem` is None, or one sentence that says why the names were passed on unjudged.
+    `value` is the header's value, "" when nothing is to be sent, and `names` are the names in it. `headers`
+    can be merged into a request's headers, and `body` into its body, as they are. `problem` is None, or one
+    sentence that says why the names were passed on unjudged.
     """
 
+    __slots__ = ("_asked", "_held", "_resolution", "_used", "names", "problem", "value")
+
+    # One is made for every new question: hence slots, and no `cached_property`, which takes a lock.
     def __init__(
         self,
         resolution: Resolution,
@@ -31,6 +34,9 @@ class Header:
         problem: str | None = None,
     ) -> None:
         self._resolution, self._asked, self._held = resolution, asked, held
+        self._used: Mapping[str, tuple[str, ...]] | None = None
+        self.names = tuple([sent.name for sent in resolution.sent])
+        self.value = ",".join(self.names)
         self.problem = problem
 
     @property
@@ -43,27 +49,17 @@ class Header:
         """The names that were asked for and are not sent, each with its `reason`."""
         return self._resolution.dropped
 
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """The names to send, in order."""
-        return tuple([sent.name for sent in self._resolution.sent])
-
-    @cached_property
-    def value(self) -> str:
-        """The header's value; empty when nothing is to be sent."""
-        return ",".join(self.names)
-
     @property
     def omit(self) -> bool:
         """Whether nothing is to be sent: an empty header is refused upstream."""
-        return not self._resolution.sent
+        return not self.names
 
     @property
     def platform(self) -> str:
         """Where it is sent."""
         return self._resolution.place.platform
 
-    @cached_property
+    @property
     def placement(self) -> str:
         """Where the names belong: `header`, or `body` (Bedrock's InvokeModel)."""
         place = self._resolution.place
@@ -101,13 +97,18 @@ class Header:
         """Whether the registry may know better by now."""
         return self._held.stale
 
-    @cached_property
+    @property
     def used(self) -> Mapping[str, tuple[str, ...]]:
         """The betas that this counts as usage of, each with the names that were sent for it.
 
         A beta counts by the name it was asked by, whatever it is called on the platform, and also if it
         was dropped: the program still names it. A feature counts by the beta it stands for.
         """
+        if self._used is None:
+            self._used = self._find_used()
+        return self._used
+
+    def _find_used(self) -> Mapping[str, tuple[str, ...]]:
         betas = {text for kind, text in self._asked if kind == "beta"}
         made: dict[str, tuple[str, ...]] = {}
         for sent in self.betas:

@@ -10,10 +10,9 @@ import time
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import httpx2
@@ -185,41 +184,31 @@ class Registry:
             self._send_soon(at_once=False)
 
     def _answer(self, key: _Key) -> Header:
-        held = self._store.held
-        if self._worker is not None:
-            self._worker.ensure()
-        day = int(self._clock() // 86400)
-        if day != held.day:
-            held.memo, held.day = {}, day
+        held = self._store.ready or self._store.held
+        worker = self._worker
+        if worker is not None and worker.thread is None:
+            worker.ensure()
+        if self._clock() >= held.midnight:
+            held.begin_day()
         try:
-            known = held.memo.get(key)
+            known: Header | None = held.memo.get(key)
         except TypeError:  # something that is no text
             known, key = None, _as_text(key)
-        if known is None:
-            known = self._make(held, key)
-            if len(held.memo) >= MEMO:
-                held.memo.clear()
-            held.memo[key] = known
-        return cast(Header, known)
+        if known is not None:
+            return known
+        known = self._make(held, key)
+        if len(held.memo) >= MEMO:
+            held.memo.clear()
+        held.memo[key] = known
+        return known
 
     def _make(self, held: Held, key: _Key) -> Header:
-        if not all(isinstance(name, str) for name in (*key[0], *key[1])):
-            key = _as_text(key)
-        wanted, sent, platform, api, model, endpoint, target, policy, on_unknown = key
+        wanted, sent, platform, api, *_, policy, on_unknown = key
         policy = policy or self.policy
         asked = _items(held, wanted, sent)
         try:
-            ask = Ask(
-                requested=asked,
-                platform=platform,
-                api=api,
-                model=model,
-                endpoint=endpoint,
-                target=target,
-                policy=policy,
-                on_unknown=on_unknown,
-            )
-            answer = Header(_resolve(held, ask, self._clock()), asked, held)
+            ask = held.ask((*key[2:7], policy, on_unknown))
+            answer = Header(_resolve(held, ask, asked), asked, held)
         except RegistryError as error:
             if policy == "strict":
                 raise
@@ -271,9 +260,11 @@ class Registry:
         where = answer.platform
         for sent in answer.betas:
             for warning in sent.warnings:
-                level = logging.WARNING if warning.code in _LOUD else logging.DEBUG
-                text = f"{sent.requested} is sent ({warning.code} on {where}): {warning.detail}"
-                self._say(level, (sent.requested, warning.code, where), text)
+                once = (sent.requested, warning.code, where)
+                if once not in self._told:
+                    level = logging.WARNING if warning.code in _LOUD else logging.DEBUG
+                    text = f"{sent.requested} is sent ({warning.code} on {where}): {warning.detail}"
+                    self._say(level, once, text)
         for dropped in answer.dropped:
             level = logging.DEBUG if dropped.reason == "ga" else logging.WARNING
             instead = f" Use {dropped.use_instead}." if dropped.use_instead else ""
@@ -369,15 +360,17 @@ def _items(held: Held, wanted: Sequence[str], sent: Sequence[str]) -> tuple[tupl
 
     Whoever names a beta has chosen the version: the same feature is not added in another one.
     """
-    known, features = held.snapshot.betas, held.features
-    own = [
-        ("feature" if name in features and name not in known else "beta", name)
-        for name in read_header(sent)
-    ]
+    kinds = held.kinds
+    if not sent:
+        try:
+            return tuple([kinds[name] for name in wanted])
+        except KeyError:
+            pass  # unknown names, or several in one text
+    own = [kinds.get(name, ("beta", name)) for name in read_header(map(str, sent))]
     chosen = {parse(name).feature for _kind, name in own}
     more = [
-        ("beta" if name in known or (_dated(name) and name not in features) else "feature", name)
-        for name in read_header(wanted)
+        kinds.get(name, ("beta" if _dated(name) else "feature", name))
+        for name in read_header(map(str, wanted))
     ]
     return (*own, *(item for item in more if item not in own and item[1] not in chosen))
 
@@ -387,19 +380,18 @@ def _dated(name: str) -> bool:
     return parsed.release_date is not None or parsed.date_problem is not None
 
 
-def _resolve(held: Held, ask: Ask, now: float) -> Resolution:
+def _resolve(held: Held, ask: Ask, asked: tuple[tuple[str, str], ...]) -> Resolution:
     """Resolve. Only `strict` is stopped by a feature without a current beta; others leave it out."""
-    today = datetime.fromtimestamp(now, UTC).date()
     left_out: list[Dropped] = []
     while True:
         try:
-            found = held.resolver.resolve(ask, today)
+            found = held.resolver.resolve(ask, held.today, asked)
         except Invalid as error:
             if ask.policy == "strict" or error.slug != "ambiguous-feature":
                 raise
             name = error.extra["feature"]
             left_out.append(Dropped(requested=name, reason=error.slug, detail=error.detail))
-            ask = replace(ask, requested=tuple(i for i in ask.requested if i[1] != name))
+            asked = tuple(item for item in asked if item != ("feature", name))
             continue
         return replace(found, dropped=(*found.dropped, *left_out)) if left_out else found
 

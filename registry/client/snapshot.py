@@ -15,7 +15,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -24,7 +24,7 @@ import httpx2
 from registry.core.changes import snapshot_of
 from registry.core.errors import RegistryError, Unavailable
 from registry.core.facts import Json, Snapshot
-from registry.core.resolution import Resolver
+from registry.core.resolution import Ask, Resolver
 from registry.core.wire import snapshot_from_json
 from registry.sources import SourceError
 from registry.sources.catalog import bundled_catalog, parse_catalog
@@ -39,6 +39,7 @@ log: Final = logging.getLogger("registry.client")
 MAX_BYTES: Final = 32 * 1024 * 1024
 _FORMAT: Final = "beta-registry/client-cache-1"
 _TIMEOUT: Final = 10.0
+_ASKS: Final = 256
 _WORDS: Final = {
     "registry": "the facts it gave before",
     "cache": "the facts kept on disk",
@@ -51,6 +52,8 @@ class Held:
     """A snapshot at hand, where it is from, and the answers that were made from it.
 
     `confirmed_at`: when the registry last said that it is current; of the bundled catalog, its own day.
+    The memo holds for `today`, in UTC, until `midnight`. `kinds` tells betas from features, and is what is
+    asked for by either: a name that is both is a beta.
     """
 
     resolver: Resolver
@@ -59,12 +62,42 @@ class Held:
     clock: Clock
     keep: float
     etag: str | None = None
-    day: int = 0
     memo: dict[tuple[Any, ...], Any] = field(default_factory=dict)
-    features: frozenset[str] = frozenset()
+    asks: dict[tuple[str | None, ...], Ask] = field(default_factory=dict)
+    today: date = date.min
+    midnight: float = 0.0
+    kinds: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.features = frozenset(beta.feature for beta in self.snapshot.betas.values())
+        betas = self.snapshot.betas
+        self.kinds = {beta.feature: ("feature", beta.feature) for beta in betas.values()}
+        self.kinds.update((name, ("beta", name)) for name in betas)
+
+    def ask(self, place: tuple[str | None, ...]) -> Ask:
+        """Return the ask, without names, of one place and policy: made once, for many questions."""
+        known = self.asks.get(place)
+        if known is None:
+            platform, api, model, endpoint, target, policy, on_unknown = place
+            known = Ask(
+                platform=platform,
+                api=api,
+                model=model,
+                endpoint=endpoint,
+                target=target,
+                policy=policy or "advise",
+                on_unknown=on_unknown,
+            )
+            if len(self.asks) >= _ASKS:
+                self.asks.clear()
+            self.asks[place] = known
+        return known
+
+    def begin_day(self) -> None:
+        """Forget the answers of the day before: dates decide too."""
+        self.today = datetime.fromtimestamp(self.clock(), UTC).date()
+        self.memo = {}
+        tomorrow = datetime.combine(self.today + timedelta(days=1), time.min, UTC)
+        self.midnight = tomorrow.timestamp()
 
     @property
     def snapshot(self) -> Snapshot:
@@ -119,7 +152,7 @@ class Store:
     ) -> None:
         self._line, self._refresh, self._clock = line, refresh, clock
         self._file = folder / _file_name(line.url) if folder and line else None
-        self._held: Held | None = None
+        self.ready: Held | None = None
         self._lock = threading.Lock()
         self._failures = 0
         self._anonymous = False
@@ -127,13 +160,16 @@ class Store:
 
     @property
     def held(self) -> Held:
-        """What is known now; read from the disk or the package at the first call, never fetched."""
-        held = self._held
+        """What is known now; read from the disk or the package at the first call, never fetched.
+
+        `ready` is the same, or None before the first call.
+        """
+        held = self.ready
         if held is None:
             with self._lock:
-                held = self._held
+                held = self.ready
                 if held is None:
-                    held = self._held = self._from_disk() or self._bundled()
+                    held = self.ready = self._from_disk() or self._bundled()
         return held
 
     def forked(self) -> None:
@@ -202,7 +238,7 @@ class Store:
             return
         body, etag = answer
         data = _json(body)
-        self._held = self._hold(snapshot_from_json(data), "registry", now, etag)
+        self.ready = self._hold(snapshot_from_json(data), "registry", now, etag)
         self._write({"format": _FORMAT, "url": self._url, "etag": etag, "snapshot": data}, now)
 
     def _hold(

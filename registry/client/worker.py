@@ -25,7 +25,10 @@ _NEVER: Final = float("inf")
 
 
 class Worker:
-    """Runs jobs in one daemon thread. `last` runs when it is stopped, `forked` in a forked child."""
+    """Runs jobs in one daemon thread. `last` runs when it is stopped, `forked` in a forked child.
+
+    `thread` is None while none was started, and after a fork: then `ensure` is due.
+    """
 
     def __init__(
         self, jobs: Sequence[Job], *, last: Callable[[], None], forked: Callable[[], None]
@@ -38,16 +41,16 @@ class Worker:
     def _begin(self) -> None:
         self._changed = threading.Condition()
         self._due = [0.0] * len(self._jobs)
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
 
     def ensure(self) -> None:
         """Start the thread if it does not run: at the first call, and in a forked child."""
-        if self._thread is not None or self._stopping:
+        if self.thread is not None or self._stopping:
             return
         with self._changed:
-            if self._thread is None and not self._stopping:
-                self._thread = threading.Thread(target=self._run, name="beta-registry", daemon=True)
-                self._thread.start()
+            if self.thread is None and not self._stopping:
+                self.thread = threading.Thread(target=self._run, name="beta-registry", daemon=True)
+                self.thread.start()
 
     def wake(self, job: Job, seconds: float = 0.0) -> None:
         """Run a job in so many seconds, if it is not due earlier."""
@@ -62,8 +65,8 @@ class Worker:
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(seconds)
+        if self.thread is not None and self.thread is not threading.current_thread():
+            self.thread.join(seconds)
 
     def _run(self) -> None:
         while (place := self._next()) is not None:

@@ -563,21 +563,27 @@ class Resolver:
         self.snapshot = snapshot
         self._judges: dict[tuple[str | None, ...], _Judge] = {}
 
-    def resolve(self, ask: Ask, today: date) -> Resolution:
-        """Resolve a request, as the function `resolve` does."""
+    def resolve(
+        self, ask: Ask, today: date, requested: tuple[tuple[str, str], ...] | None = None
+    ) -> Resolution:
+        """Resolve a request, as the function `resolve` does.
+
+        `requested` stands for the ask's own, where one `Ask` serves for many requests to one place.
+        """
         if ask.policy not in _POLICIES:
             _word(ask.policy, _POLICIES, "policy")
         if ask.on_unknown:
             _word(ask.on_unknown, _ON_UNKNOWN, "value of on_unknown")
-        if len(ask.requested) > MAX_NAMES:
+        wanted = ask.requested if requested is None else requested
+        if len(wanted) > MAX_NAMES:
             raise Invalid(f"At most {MAX_NAMES} names can be asked for at once.")
         judge = self._judge(ask)
-        judged = [judge.item(asked) for asked in dict.fromkeys(ask.requested)]
+        judged = [judge.item(asked) for asked in dict.fromkeys(wanted)]
         judged = _with_conflicts(judged, judge.place)
         answer, invalid = _answer(self.snapshot, judge.place, judged, ask)
         if invalid:
             lenient = replace(ask, policy="filter", on_unknown=_lenient(ask))
-            raise _invalid_beta(invalid, self.resolve(lenient, today))
+            raise _invalid_beta(invalid, self.resolve(lenient, today, wanted))
         return answer
 
     def _judge(self, ask: Ask) -> _Judge:
@@ -610,7 +616,10 @@ def _lenient(ask: Ask) -> str | None:
 
 def _with_conflicts(judged: list[_Judged], place: Place) -> list[_Judged]:
     """Mark the later of two betas that exclude each other here."""
-    if not any(item.beta is not None and item.beta.conflicts_with for item in judged):
+    for item in judged:
+        if item.beta is not None and item.beta.conflicts_with:
+            break
+    else:
         return judged
     kept: list[Beta] = []
     result = []
@@ -655,8 +664,10 @@ def _answer(
     invalid: list[Dropped] = []
     kept: list[Beta] = []
     deprecations: dict[Deprecation, None] = {}
+    needy = False
     for item in judged:
-        fate = _fate(item, ask.policy, on_unknown)
+        plain = item.reason is None and not item.needless and item.names
+        fate = "send" if plain else _fate(item, ask.policy, on_unknown)
         if fate != "send":
             (invalid if fate == "error" else dropped).append(item.dropped or _drop(item))
             continue
@@ -664,9 +675,10 @@ def _answer(
             sent.setdefault(one.name, one)
         if item.beta is not None:
             kept.append(item.beta)
+            needy = needy or bool(item.beta.requires)
         if item.deprecation is not None:
             deprecations[item.deprecation] = None
-    if any(beta.requires for beta in kept):
+    if needy:
         sent = _with_companions(sent, kept, place)
     answer = Resolution(
         place=place,
