@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -614,3 +619,25 @@ def test_the_asynchronous_transport(world: World) -> None:
 
     assert asyncio.run(program()) == [200, 200]
     assert world.reported()[STRANGE] == (1, 0, 1)
+
+
+# --- The README -----------------------------------------------------------------------------------
+
+
+def test_the_snippets_of_the_readme_run(world: World) -> None:
+    """Word for word but for the registry's address, one after the other, warnings as errors."""
+    text = (Path(__file__).parent.parent / "README.md").read_text()
+    section = text.partition("## In your programs\n")[2].partition("\n## ")[0]
+    code = "\n".join(re.findall(r"```python\n(.*?)```", section, re.S))
+    assert code.count("import") >= 4
+    code = code.replace("http://127.0.0.1:8000", f"{world.url}/registry")
+    world.usages.snapshot = None
+    world.app.patch({"betas": [{"beta": "*"}]})
+    env = {"ANTHROPIC_API_KEY": "sk-ant-x", "ANTHROPIC_BASE_URL": world.url}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"{code}\nprint(message.content[0].text, answer)"],
+        env={**os.environ, **env}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout == "Hi mcp-client-2025-11-20\n", done.stderr
+    assert world.sent == ["files-api-2025-04-14", "mcp-client-2025-11-20"]
+    assert {item["beta"] for item in world.usages.items} == {*world.sent}
