@@ -285,6 +285,7 @@ def test_a_report_token_reads_where_reading_is_open(begin: Callable[..., Stage])
     [
         (200, "<html>Sign in</html>"), (200, "[]"), (200, '{"betas":[{}]}'), (500, ""), (404, "{}"),
         (302, ""), (200, "[" * 100_000),
+        (200, '{"revision":0,"as_of":"2026-01-01T00:00:00Z","betas":[],"targets":{}}'),
     ],
 )  # fmt: skip
 def test_something_else_at_the_url(answer: tuple[int, str]) -> None:
@@ -294,6 +295,18 @@ def test_something_else_at_the_url(answer: tuple[int, str]) -> None:
     with Registry("http://registry", http=httpx2.Client(transport=wire), cache=False) as client:
         assert not client.wait(0.3)
         assert client.header("mcp-client").origin == "bundled"
+
+
+def test_a_line_that_cannot_work_is_told(told: Told) -> None:
+    """A token that no header can carry, a client that was closed: one line, and answers."""
+    closed = httpx2.Client()
+    closed.close()
+    for more in ({"token": "é"}, {"http": closed}):
+        with Registry("http://127.0.0.1:9", cache=False, service="s", **more) as client:
+            assert client.header("mcp-client").value == KNOWN
+            until(lambda: told.count("gives no facts"))
+        assert told.count("cannot be reported") == 1
+        told.lines.clear()
 
 
 # --- Names and policies ---------------------------------------------------------------------------

@@ -479,6 +479,15 @@ def test_an_error_of_our_own_breaks_nothing(world: World, caplog: pytest.LogCapt
 # --- Which platform -------------------------------------------------------------------------------
 
 
+def test_features_go_to_messages_only(world: World) -> None:
+    """A request for models or files gets no configured feature; its own betas are looked after."""
+    client = world.client(features=["added"], policy="filter")
+    client.models.list()
+    assert "anthropic-beta" not in world.headers
+    client.beta.models.list(betas=[LIVE, GONE])
+    assert world.headers["anthropic-beta"] == LIVE
+
+
 class MyVertex(anthropic.AnthropicVertex):
     """A subclass, as programs have them."""
 

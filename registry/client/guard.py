@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from registry.client.header import Header
-from registry.client.places import Spot
+from registry.client.places import Spot, endpoint_of
 from registry.client.registry import Registry
 from registry.core.errors import Invalid, RegistryError
 from registry.core.names import read_header
@@ -96,7 +96,7 @@ class Guard:
         listed = (call.body or {}).get(BODY_FIELD)
         in_body = (listed,) if isinstance(listed, str) else tuple(listed or ())
         sent = (*((call.header,) if call.header else ()), *in_body)
-        endpoint = _endpoint(call.path)
+        endpoint = endpoint_of(call.path)
         wanted = self._wanted if endpoint == _MESSAGES else ()
         if not sent and not wanted and call.header is None:
             return None
@@ -149,14 +149,6 @@ def wants_body(status: int, *, complete: bool) -> bool:
     The body of a 5xx or 429 is not waited for; it is looked at where it is there already.
     """
     return status >= 400 and (complete or (status < 500 and status != 429))
-
-
-def _endpoint(path: str) -> str:
-    """Return `messages` for creating, counting and batching messages, else the path after `/v1/`."""
-    plain = path.partition("?")[0].rstrip("/").rpartition("/v1/")[2]
-    if plain.split("/")[0] == _MESSAGES or "/invoke" in path or "/models/claude" in path:
-        return _MESSAGES
-    return plain
 
 
 def _model(call: Call) -> str | None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["Spot", "of_client", "of_url", "sending_client"]
+__all__ = ["Spot", "endpoint_of", "of_client", "of_url", "sending_client"]
 
 Spot = tuple[str, str | None]
 """A platform, and on Bedrock which of its two APIs."""
@@ -59,6 +59,14 @@ def of_url(url: str) -> Spot:
     if _INVOKE.search(f"/{path}"):
         return "bedrock", "invoke"
     return ("vertex", None) if _VERTEX.search(f"/{path}") else ("anthropic", None)
+
+
+def endpoint_of(path: str) -> str:
+    """Return `messages` for creating, counting and batching messages, else the path after `/v1/`."""
+    if _INVOKE.search(path) or _VERTEX.search(path):
+        return "messages"
+    plain = path.partition("?")[0].rstrip("/").rpartition("/v1/")[2]
+    return "messages" if plain.split("/")[0] == "messages" else plain
 
 
 def sending_client(call_next: Callable[..., Any]) -> Any | None:

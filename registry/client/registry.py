@@ -35,7 +35,6 @@ MEMO: Final = 4096
 
 _TOLD_MAX: Final = 2000
 _REFUSALS_EVERY: Final = 5.0
-_AT_EXIT: Final = 2.0
 _POLICIES: Final = ("strict", "filter", "advise")
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _LOUD: Final = frozenset(
@@ -100,8 +99,9 @@ class Registry:
         )
         self._told: set[tuple[str, str, str]] = set()
         self._worker = _start(line, self._store, self._reporter)
-        # Also runs when the program ends, so that what was counted is not lost.
-        self._close = weakref.finalize(self, self._worker.stop, _AT_EXIT) if self._worker else None
+        if self._worker is not None:
+            # Whoever forgets to close it is not made to wait: the thread sends what is left, and ends.
+            weakref.finalize(self, self._worker.stop, 0.0).atexit = False
 
     # --- Asking -----------------------------------------------------------------------------------
 
@@ -299,8 +299,7 @@ class Registry:
 
     def close(self, timeout: float = 5.0) -> None:
         """Send what was counted and end the thread; answers are given as before, and never renewed."""
-        if self._worker is not None and self._close is not None:
-            self._close.detach()
+        if self._worker is not None:
             self._worker.stop(timeout)
 
     async def aclose(self, timeout: float = 5.0) -> None:

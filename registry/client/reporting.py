@@ -20,7 +20,7 @@ from typing import Final
 
 import httpx2
 
-from registry.client.snapshot import Clock, Line
+from registry.client.snapshot import FAILURES, Clock, Line
 from registry.core.facts import Json, rfc3339
 
 __all__ = ["Reporter"]
@@ -147,7 +147,7 @@ class Reporter:
             answer = self._line.http.post(
                 f"{self._line.url}/v1/usages", content=batch.body, headers=headers, timeout=_TIMEOUT
             )
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        except FAILURES as error:
             return self._kept(str(error) or type(error).__name__)
         if answer.is_success:
             self._failing = False

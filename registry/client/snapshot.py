@@ -29,12 +29,15 @@ from registry.core.wire import snapshot_from_json
 from registry.sources import SourceError
 from registry.sources.catalog import bundled_catalog, parse_catalog
 
-__all__ = ["Held", "Line", "Store", "cache_folder"]
+__all__ = ["FAILURES", "Held", "Line", "Store", "cache_folder"]
 
 Clock = Callable[[], float]
 Origin = Literal["registry", "cache", "bundled"]
 
 log: Final = logging.getLogger("registry.client")
+
+FAILURES: Final = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, RuntimeError)
+"""What a call can end in: a token that no header can carry and a closed client among them."""
 
 MAX_BYTES: Final = 32 * 1024 * 1024
 _FORMAT: Final = "beta-registry/client-cache-1"
@@ -201,7 +204,7 @@ class Store:
                 # A token of scope `report` may not read, and reading is usually open to all.
                 answer = self._ask(etag, token=False)
                 self._anonymous = answer[0] in (200, 304)
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        except FAILURES as error:
             raise Unavailable(str(error) or type(error).__name__) from None
         status, body, tag = answer
         if status == 304:
@@ -238,7 +241,10 @@ class Store:
             return
         body, etag = answer
         data = _json(body)
-        self.ready = self._hold(snapshot_from_json(data), "registry", now, etag)
+        snapshot = snapshot_from_json(data)
+        if not snapshot.betas:
+            raise Unavailable("it knows no beta yet")
+        self.ready = self._hold(snapshot, "registry", now, etag)
         self._write({"format": _FORMAT, "url": self._url, "etag": etag, "snapshot": data}, now)
 
     def _hold(

@@ -7,6 +7,7 @@ child notices, forgets what belongs to its parent, and starts a thread of its ow
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
@@ -21,6 +22,7 @@ Job = Callable[[], float]
 
 log: Final = logging.getLogger("registry.client")
 
+AT_EXIT: Final = 2.0
 _NEVER: Final = float("inf")
 
 
@@ -100,6 +102,18 @@ class Worker:
 
 
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+def _at_exit() -> None:
+    """Let all of them finish, together in `AT_EXIT` seconds: a program's end waits no longer for us."""
+    until = time.monotonic() + AT_EXIT
+    for worker in list(_workers):
+        worker.stop(0.0)
+    for worker in list(_workers):
+        worker.stop(max(0.0, until - time.monotonic()))
+
+
+atexit.register(_at_exit)
 
 
 def _after_fork() -> None:
