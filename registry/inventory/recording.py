@@ -2,7 +2,7 @@
 
 Everything of one report happens in one transaction, in this order, which is also the order of its locks:
 the idempotency key, the row of the service, its usages and their counts, the refusals, the catalog's
-writer. So two reports can wait for each other and never lock each other out.
+writer, the targets. So two reports can wait for each other and never lock each other out.
 """
 
 from __future__ import annotations
@@ -179,8 +179,9 @@ def record(
     sums, not_kept = _add_up(report, held, judge)
     _store(session, report, sums, held, now)
     judged = [judge(name, report.platform, service.model) for name in sums]
+    refused = _take_refusals(session, report, sums, judge, now)
     _tell_risks(session, report, judged, held, now)
-    asked = _take_refusals(session, report, sums, judge, now)
+    asked = ask_for_sweeps(session, now) if refused else ()
     recorded = Recorded(
         service=report.service,
         environment=report.environment,
@@ -614,8 +615,8 @@ def _risk_event(item: Judgement, report: Report, now: datetime) -> Event:
 
 def _take_refusals(
     session: Session, report: Report, sums: Mapping[str, _Sum], judge: Judge, now: datetime
-) -> tuple[str, ...]:
-    """Count refusals of these minutes, tell when they are many, ask for sweeps. Returns the targets.
+) -> bool:
+    """Count refusals of these minutes and tell when they are many; says whether there were any.
 
     Refusals of long ago (an imported log) say nothing of now, and unknown names have nobody to alarm.
     """
@@ -623,7 +624,7 @@ def _take_refusals(
         name: item.refused for name, item in sums.items() if item.refused and judge.knows(name)
     }
     if not refused or _seen_at(report, now) < now - REFUSING_WITHIN:
-        return ()
+        return False
     platform = report.platform or ""
     blank = [{"beta": name, "platform": platform, "recent": [], "last_at": now} for name in refused]
     upsert(session, RefusalRow, blank)
@@ -640,7 +641,7 @@ def _take_refusals(
         for row in loud:
             writer.record(_refusing_event(row, now))
         writer.finish()
-    return ask_for_sweeps(session, now)
+    return True
 
 
 def _is_news(row: RefusalRow, count: int, now: datetime) -> bool:
