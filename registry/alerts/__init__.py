@@ -37,6 +37,8 @@ __all__ = ["Alerts", "Attempted", "Delivery", "Rules", "Subscription"]
 
 log = logging.getLogger("registry.alerts")
 
+FAN_OUT_SECONDS = 1.0
+"""How long events are fanned out before messages are claimed again."""
 POSTPONE_SECONDS = 3600.0
 """How long a transaction's events wait that could not be fanned out."""
 
@@ -250,7 +252,7 @@ class Alerts:
     def _fan_out_some(self, only: Collection[int] | None) -> None:
         moment = time.monotonic()
         self._postponed = {key: end for key, end in self._postponed.items() if end > moment}
-        while True:
+        while time.monotonic() < moment + FAN_OUT_SECONDS:
             with self._database.write() as session:
                 snapshot = self._known.of(session)
                 taken = deliveries.fan_out(

@@ -66,7 +66,8 @@ HOLD_MAX: Final = timedelta(minutes=5)
 """The longest rest that a failing receiver gets between attempts of different messages."""
 
 BATCHES: Final = 50
-"""Transactions fanned out in one of ours: it stays short."""
+ROWS: Final = 10_000
+"""Alerts made in one transaction: it stays short, so that other writers need not wait."""
 
 KEEP: Final = timedelta(days=90)
 _PLACES: Final = itertools.count()
@@ -135,22 +136,23 @@ def fan_out(
 ) -> int:
     """Turn events into alerts and deliveries; returns how many events it took.
 
-    1. Claim whole transactions of events: the update lets one process win.
+    1. Claim whole transactions of events, as many as make about `ROWS` alerts, or a part of one that is
+       larger: the update lets one process win.
     2. Ask who is affected, where a subscription depends on it.
     3. Of one transaction's events a subscription gets one message; for a digest, or while it is
        muted, they wait.
     """
-    chosen = batches(session, without=without) if only is None else list(only)
+    hearers = _hearers(session)
+    chosen = _outbox(session, max(10, ROWS // max(1, len(hearers))), only, without)
     if not chosen:
         return 0
     rows = session.scalars(
         sa.update(EventRow)
-        .where(EventRow.batch.in_(chosen), EventRow.fanned_out.is_(False))
+        .where(EventRow.id.in_(chosen), EventRow.fanned_out.is_(False))
         .values(fanned_out=True)
         .returning(EventRow)
     )
     events = sorted((catalog.read_event(row) for row in rows), key=lambda event: event.id)
-    hearers = _hearers(session)
     concerned = _Concerned(session, now)
     for row, asked in hearers:
         wanted = [
@@ -160,6 +162,23 @@ def fan_out(
         ]
         _enqueue(session, row, wanted, now)
     return len(events)
+
+
+def _outbox(
+    session: Session, limit: int, only: Collection[int] | None, without: Collection[int]
+) -> list[int]:
+    """Return the oldest events that are not fanned out: whole transactions, unless one is too large."""
+    query = sa.select(EventRow.id, EventRow.batch).where(EventRow.fanned_out.is_(False))
+    if only is not None:
+        query = query.where(EventRow.batch.in_(list(only)))
+    if without:
+        query = query.where(EventRow.batch.not_in(list(without)))
+    rows = session.execute(query.order_by(EventRow.batch, EventRow.id).limit(limit + 1)).all()
+    if len(rows) <= limit:
+        return [number for number, _ in rows]
+    cut = rows[limit][1]
+    whole = [number for number, batch in rows[:limit] if batch != cut]
+    return whole or [number for number, _ in rows[:limit]]
 
 
 def _hearers(session: Session) -> list[tuple[SubscriptionRow, Filter]]:

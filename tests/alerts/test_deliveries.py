@@ -537,3 +537,25 @@ def test_what_is_not_there_is_not_found(world: World) -> None:
     world.alerts.subscribe(own)
     with pytest.raises(Conflict):
         world.alerts.subscribe(own)
+
+
+def test_a_storm_is_fanned_out_in_short_transactions(world: World) -> None:
+    """A transaction that is too large for one message is told in several; nothing is left out."""
+    from registry import catalog
+    from registry.core.facts import Event
+
+    with listening() as there:
+        world.subscribe(there)
+        with world.database.write() as session:
+            writer = catalog.Writer(session, world.now)
+            for number in range(deliveries.ROWS + 5):
+                writer.record(
+                    Event(type="source.entry", at=world.now, reason=str(number), source="docs")
+                )
+            writer.finish()
+        (first,) = world.happen()
+        world.send()
+        found = [item for item in world.alerts.deliveries(10) if item.events]
+    assert [len(item.events) for item in reversed(found)] == [deliveries.ROWS, 5, 1]
+    assert found[0].events == (first,)
+    assert {item.status for item in found} == {"sent"}
