@@ -1,0 +1,44 @@
+"""The dashboard: what the registry knows, in a browser.
+
+    asking      what stands in a page's URL
+    sessions    who is signed in, and the guards of what changes something
+    pages       the frame, who may read, parts that the database gives
+    reading, tools, operations    the pages
+    pictures    charts, as SVG
+    rendering, assets   templates and static files into safe answers
+
+Everything works without JavaScript; `static/dashboard.js` and htmx only save page loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+
+from registry.web import Context
+from registry.web.dashboard import operations, reading, tools
+from registry.web.dashboard.assets import Assets
+from registry.web.dashboard.pages import Pages
+from registry.web.dashboard.rendering import WEB, Renderer
+from registry.web.dashboard.sessions import Sessions
+
+__all__ = ["install", "make"]
+
+
+def make(context: Context, key: Callable[[], bytes]) -> tuple[Pages, Assets]:
+    """Make what the pages need; `key` returns the secret key of the settings, or raises `Unavailable`."""
+    assets = Assets(WEB / "static")
+    sessions = Sessions(key, lambda: context.live.tokens, context.clock)
+    return Pages(context, Renderer(assets), sessions), assets
+
+
+def install(app: FastAPI, pages: Pages, assets: Assets) -> None:
+    """Add the pages to the application."""
+    for module in (reading, tools, operations):
+        app.include_router(module.routes(pages))
+
+    @app.get("/static/{name:path}", include_in_schema=False)
+    def static(request: Request, name: str) -> Response:
+        return assets.answer(request, name)

@@ -1,0 +1,136 @@
+"""What all pages share: who reads, what the frame shows, and what stands where the database is away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import quote, urlsplit
+
+from sqlalchemy.orm import Session as Transaction
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from registry import auth
+from registry.core.errors import Forbidden, Unavailable
+from registry.core.facts import Snapshot
+from registry.web import Context
+from registry.web.dashboard.rendering import HEADERS, Renderer
+from registry.web.dashboard.sessions import Session, Sessions, is_from_here
+
+__all__ = ["Pages", "Part"]
+
+T = TypeVar("T")
+
+NAVIGATION: Final = (
+    ("/", "Overview"), ("/betas", "Betas"), ("/lifelines", "Lifelines"), ("/matrix", "Matrix"),
+    ("/builder", "Header builder"), ("/explain", "Explain an error"), ("/changelog", "Changelog"),
+    ("/targets", "Targets"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part(Generic[T]):
+    """A part of a page that comes from the database, or why it is not there."""
+
+    value: T | None = None
+    problem: str | None = None
+    locked: bool = False
+
+
+class Pages:
+    """Makes pages for whoever asks; made once, used by all routes."""
+
+    def __init__(self, context: Context, renderer: Renderer, sessions: Sessions) -> None:
+        self.context, self.sessions = context, sessions
+        self._renderer = renderer
+
+    def reader(self, request: Request) -> None:
+        """Let pass whoever may read: everybody where reads are public. Raises `Forbidden`."""
+        if not self.context.public_read and self.sessions.read(request) is None:
+            raise Forbidden("Sign in to read this.", slug="unauthenticated")
+
+    def snapshot(self) -> Snapshot:
+        """Return what is known, as it is in memory. Raises `Unavailable` before there is anything."""
+        return self.context.live.current()
+
+    def part(self, read: Callable[[Transaction], T]) -> Part[T]:
+        """Read a part of a page from the database; a database that is away costs only that part."""
+        try:
+            if self.context.live.problem:  # known within a quarter of a second, so nobody waits for it
+                raise Unavailable(self.context.live.problem)
+            with self.context.database.read() as opened:
+                return Part(value=read(opened))
+        except Unavailable as error:
+            return Part(problem=error.detail)
+
+    def held(
+        self, request: Request, read: Callable[[Transaction], T], scope: auth.Scope = "read"
+    ) -> Part[T]:
+        """Read a part that only somebody who is signed in may see."""
+        session = self.sessions.read(request)
+        if session is None or not session.may(scope):
+            return Part(locked=True)
+        return self.part(read)
+
+    def show(
+        self, request: Request, template: str, *, status: int = 200, **values: Any
+    ) -> Response:
+        """Answer with a page in the frame."""
+        session = self.sessions.read(request)
+        return self._renderer.page(
+            request, template, self._frame(request, session) | values, status=status
+        )
+
+    def _frame(self, request: Request, session: Session | None) -> Mapping[str, Any]:
+        now, live = self.context.clock(), self.context.live
+        theme = request.cookies.get("theme")
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return {
+            "navigation": NAVIGATION,
+            "here": request.url.path,
+            "back": here if request.method == "GET" else request.url.path,
+            "theme": theme if theme in ("light", "dark") else "auto",
+            "session": session,
+            "sign_in_problem": self.sessions.problem,
+            "now": now,
+            "today": now.date(),
+            "facts": live.snapshot,
+            "away": live.problem,
+            "probing": self.context.probing,
+            "stream": None,
+            "notices": (),
+        }
+
+    def problem(
+        self, request: Request, status: int, title: str, detail: str
+    ) -> Response | None:
+        """Answer a refusal as a page, if a browser asks for one; 401 leads to the sign-in."""
+        if request.url.path.startswith("/v1/") or "text/html" not in request.headers.get("accept", ""):
+            return None
+        if status == 401:
+            return _redirect(f"/sign-in?next={quote(self._after_sign_in(request), safe='')}&ended=1")
+        return self.show(
+            request, "problem.html", status=status, code=status, title=title, detail=detail
+        )
+
+    @staticmethod
+    def _after_sign_in(request: Request) -> str:
+        """Return the page to come back to: this one, or the one whose form was sent."""
+        if request.method == "GET":
+            return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        before = urlsplit(request.headers.get("referer", ""))
+        if is_from_here(request) and before.path:
+            return before.path + (f"?{before.query}" if before.query else "")
+        return "/"
+
+    @staticmethod
+    def go(path: str) -> Response:
+        """Lead on to another page after a form was sent."""
+        return _redirect(path)
+
+
+def _redirect(path: str) -> Response:
+    return RedirectResponse(path, status_code=303, headers=HEADERS | {"Cache-Control": "no-store"})
+
+
