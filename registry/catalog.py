@@ -67,6 +67,8 @@ __all__ = [
     "evidence",
     "import_claims",
     "insert",
+    "newest_event",
+    "read_event",
     "read_standing",
     "record_failure",
     "revision",
@@ -399,7 +401,7 @@ class Writer:
         """Number the events, write them, and let readers know that something moved."""
         row = self._revision
         numbered = tuple(
-            replace(event, id=row.event + place)
+            replace(event, id=row.event + place, batch=row.event + 1)
             for place, event in enumerate(self._events, start=1)
         )
         self.session.add_all(_event_row(event) for event in numbered)
@@ -614,10 +616,12 @@ def _event_row(event: Event) -> EventRow:
         source=event.source,
         url=event.url,
         services=event.services,
+        batch=event.batch,
     )
 
 
-def _event(row: EventRow) -> Event:
+def read_event(row: EventRow) -> Event:
+    """Read a row of the changelog."""
     return Event(
         id=row.id,
         type=row.type,  # type: ignore[arg-type]
@@ -634,6 +638,7 @@ def _event(row: EventRow) -> Event:
         source=row.source,
         url=row.url,
         services=row.services,
+        batch=row.batch,
     )
 
 
@@ -660,6 +665,13 @@ def revision(session: Session) -> tuple[int, int]:
     """Return (generation, tokens): what moves when the snapshot or the tokens change."""
     row = session.execute(sa.select(RevisionRow.generation, RevisionRow.tokens)).one()
     return row.generation, row.tokens
+
+
+def newest_event(session: Session) -> int:
+    """Return the id of the newest event, holding back writers until the transaction ends."""
+    row = session.get(RevisionRow, 1, with_for_update=True, populate_existing=True)
+    assert row is not None, "the first migration inserts it"
+    return row.event
 
 
 def snapshot(session: Session) -> Snapshot:
@@ -809,7 +821,7 @@ def events(session: Session, wanted: EventFilter, limit: int) -> list[Event]:
     if wanted.from_ is not None:
         query = query.where(EventRow.at >= wanted.from_)
     query = query.order_by(EventRow.id if wanted.ascending else EventRow.id.desc()).limit(limit)
-    return [_event(row) for row in session.scalars(query)]
+    return [read_event(row) for row in session.scalars(query)]
 
 
 def source_memo(session: Session, source: str) -> Mapping[str, Json]:

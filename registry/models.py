@@ -11,16 +11,24 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from registry.db import NAMING, UTCDateTime
 
 __all__ = [
+    "AlertRow",
+    "AttemptRow",
     "Base",
     "BetaRow",
+    "DeliveryRow",
     "EntryRow",
     "EventRow",
     "EvidenceRow",
     "LeaseRow",
+    "ObservationRow",
     "PlatformStateRow",
     "RevisionRow",
     "SourceRow",
     "SourceRunRow",
+    "StandingRow",
+    "SubscriptionRow",
+    "SweepRow",
+    "TargetRow",
     "TokenRow",
 ]
 
@@ -114,7 +122,11 @@ class EntryRow(Base):
 
 
 class EventRow(Base):
-    """One entry of the changelog. Its id comes from the revision row, so ids commit in order."""
+    """One entry of the changelog. Its id comes from the revision row, so ids commit in order.
+
+    `batch` is the id of the first event of the same transaction: what one sweep or one source told.
+    `fanned_out` belongs to the alerts, which read the events as their outbox.
+    """
 
     __tablename__ = "events"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -132,6 +144,18 @@ class EventRow(Base):
     source: Mapped[str]
     url: Mapped[str | None]
     services: Mapped[int]
+    batch: Mapped[int] = mapped_column(index=True)
+    fanned_out: Mapped[bool] = mapped_column(server_default=sa.false())
+
+    __table_args__ = (
+        # The outbox: only what is still to be fanned out stands in this index.
+        sa.Index(
+            "ix_events_outbox",
+            "batch",
+            sqlite_where=sa.text("NOT fanned_out"),
+            postgresql_where=sa.text("NOT fanned_out"),
+        ),
+    )
 
 
 class SourceRow(Base):
@@ -252,3 +276,112 @@ class StandingRow(Base):
     target: Mapped[str] = mapped_column(sa.ForeignKey("targets.name"), primary_key=True)
     beta: Mapped[str] = mapped_column(sa.String(128), primary_key=True, index=True)
     facts: Mapped[dict[str, Any]]
+
+
+class SubscriptionRow(Base):
+    """Who wants to hear of what, and where.
+
+    `url` and `secrets` are sealed; `shown` is the address as it may be seen. `since_event` is the
+    newest event when it was made: it hears of later ones only. `digest_after` is the event up to which digests went.
+    `failures` counts failed attempts in a row, `failing_since` says from when, and `hold_until` spares a
+    receiver that fails.
+    """
+
+    __tablename__ = "subscriptions"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    name: Mapped[str] = mapped_column(sa.String(200), unique=True)
+    team: Mapped[str | None] = mapped_column(sa.String(200))
+    channel: Mapped[str] = mapped_column(sa.String(16))
+    url: Mapped[str]
+    shown: Mapped[str]
+    secrets: Mapped[str | None]
+    filter: Mapped[dict[str, Any]]
+    only_if_used: Mapped[bool]
+    used_within_days: Mapped[int]
+    schedule: Mapped[str] = mapped_column(sa.String(16))
+    timezone: Mapped[str] = mapped_column(sa.String(64))
+    template: Mapped[dict[str, Any] | None]
+    muted_until: Mapped[datetime | None]
+    disabled_reason: Mapped[str | None]
+    origin: Mapped[str] = mapped_column(sa.String(16))
+    created_at: Mapped[datetime]
+    since_event: Mapped[int]
+    digest_after: Mapped[int]
+    next_digest_at: Mapped[datetime | None]
+    failures: Mapped[int]
+    failing_since: Mapped[datetime | None]
+    hold_until: Mapped[datetime | None]
+
+
+class DeliveryRow(Base):
+    """One message on its way. Its id is the message's on every try.
+
+    `tries` counts the attempts since it was made or redelivered by hand, which the schedule of retries
+    goes by; `attempts` counts all. While a try is under way, `next_attempt_at` is when it is given up.
+    """
+
+    __tablename__ = "deliveries"
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    subscription: Mapped[int] = mapped_column(
+        sa.ForeignKey("subscriptions.id", ondelete="CASCADE"), index=True
+    )
+    kind: Mapped[str] = mapped_column(sa.String(16))
+    title: Mapped[str]
+    note: Mapped[str | None]
+    status: Mapped[str] = mapped_column(sa.String(16))
+    attempts: Mapped[int]
+    tries: Mapped[int]
+    created_at: Mapped[datetime]
+    next_attempt_at: Mapped[datetime | None]
+    sent_at: Mapped[datetime | None]
+    last_status: Mapped[int | None]
+    last_error: Mapped[str | None]
+    acknowledged_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        sa.Index(
+            "ix_deliveries_due",
+            "subscription",
+            "next_attempt_at",
+            sqlite_where=sa.text("status IN ('pending', 'failed')"),
+            postgresql_where=sa.text("status IN ('pending', 'failed')"),
+        ),
+    )
+
+
+class AlertRow(Base):
+    """That a subscription is to hear of an event; `delivery` is null until a message holds it."""
+
+    __tablename__ = "alerts"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    event: Mapped[int] = mapped_column(sa.ForeignKey("events.id"))
+    subscription: Mapped[int] = mapped_column(sa.ForeignKey("subscriptions.id", ondelete="CASCADE"))
+    delivery: Mapped[str | None] = mapped_column(
+        sa.ForeignKey("deliveries.id", ondelete="CASCADE"), index=True
+    )
+
+    __table_args__ = (
+        sa.UniqueConstraint("event", "subscription", name="uq_alerts_event_subscription"),
+        sa.Index(
+            "ix_alerts_waiting",
+            "subscription",
+            sqlite_where=sa.text("delivery IS NULL"),
+            postgresql_where=sa.text("delivery IS NULL"),
+        ),
+    )
+
+
+class AttemptRow(Base):
+    """One try to send a delivery, as it went; `answer` is cut and holds no secret."""
+
+    __tablename__ = "attempts"
+    delivery: Mapped[str] = mapped_column(
+        sa.ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    result: Mapped[str] = mapped_column(sa.String(16))
+    status: Mapped[int | None]
+    latency_ms: Mapped[int]
+    answer: Mapped[str]
+    error: Mapped[str | None]

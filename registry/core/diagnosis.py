@@ -14,7 +14,7 @@ from registry.core.answers import Meaning, classify, mask_secrets
 from registry.core.errors import RegistryError
 from registry.core.facts import Json, Snapshot
 from registry.core.names import PLATFORMS, is_well_formed
-from registry.core.resolution import Ask, current_of, resolve
+from registry.core.resolution import Ask, Place, resolve, successor
 
 __all__ = ["commands", "diagnose"]
 
@@ -72,8 +72,8 @@ def _beta(snapshot: Snapshot, name: str, platform: str | None) -> dict[str, Json
     if known is None:
         return {"name": name, "status": "unknown", "state": "unknown", "use_instead": None}
     states = {str(place): state.state for place, state in known.platforms.items()}
-    current = current_of(b for b in snapshot.betas.values() if b.feature == known.feature)
-    instead = known.superseded_by or (current if current != name else None)
+    where = Place(platform=next((p for p in PLATFORMS if p == platform), "anthropic"))
+    instead = successor(snapshot.betas, known, where, refused=True)
     return {
         "name": name,
         "status": known.status,

@@ -255,7 +255,10 @@ class Beta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One entry of the changelog. `id` is given by the database, in commit order."""
+    """One entry of the changelog. `id` is given by the database, in commit order.
+
+    `batch` is the id of the first event of the same transaction: what one sweep or one source told.
+    """
 
     type: EventType
     at: datetime
@@ -272,6 +275,7 @@ class Event:
     after: Json = None
     url: str | None = None
     services: int = 0
+    batch: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,7 @@ __all__ = [
     "feature",
     "features",
     "resolve",
+    "successor",
 ]
 
 Policy = Literal["strict", "filter", "advise"]
@@ -81,6 +82,9 @@ class Place:
     model: str | None = None
     endpoint: str = "messages"
     endpoint_asked: bool = False
+
+
+_ANYWHERE: Final = Place()
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +333,7 @@ class _Judge:
             status=view.status,
             reason=reason,
             detail=detail,
-            use_instead=self.successor(beta),
+            use_instead=successor(self._snapshot.betas, beta, place),
             needless=view.status == "ga" and beta.header_effect == "ignored",
             warnings=_warnings(beta, view, place) if reason is None else (),
         )
@@ -391,25 +395,6 @@ class _Judge:
             known = beta.platforms.get(self._place.platform)
             if known is not None and name in known.names:
                 return beta
-        return None
-
-    def successor(self, beta: Beta) -> str | None:
-        """Return what to use instead: the end of the chain of successors, if it can be sent here."""
-        seen = {beta.name}
-        following = beta.superseded_by
-        while following and following not in seen:
-            seen.add(following)
-            found = self._snapshot.betas.get(following)
-            if found is None:
-                return following
-            view = _view(found, self._place)
-            if view.status in _LIVE and view.state != "refused":
-                return following
-            following = found.superseded_by
-        if beta.status in ("retired", "deprecated"):
-            siblings = [b for b in self._snapshot.betas.values() if b.feature == beta.feature]
-            current = current_of(siblings, self._place)
-            return current if current not in seen else None
         return None
 
 
@@ -753,8 +738,6 @@ def _verdict(item: _Judged) -> dict[str, Any]:
 
 # --- Features -------------------------------------------------------------------------------------
 
-_ANYWHERE: Final = Place()
-
 
 def current_of(betas: Iterable[Beta], place: Place = _ANYWHERE) -> str | None:
     """Return the current beta of a feature at a place, if there is one.
@@ -768,6 +751,32 @@ def current_of(betas: Iterable[Beta], place: Place = _ANYWHERE) -> str | None:
             return beta.name
     live = [beta.name for beta, view in here if view.status in _LIVE]
     return live[0] if len(live) == 1 else None
+
+
+def successor(
+    betas: Mapping[str, Beta], beta: Beta, place: Place = _ANYWHERE, *, refused: bool = False
+) -> str | None:
+    """Return what to use instead: the end of the chain of successors, if it can be sent there.
+
+    Else the current beta of the feature, but only for a beta that is retired, deprecated or refused at
+    the place; `refused` says that the caller knows of a refusal himself.
+    """
+    seen = {beta.name}
+    following = beta.superseded_by
+    while following and following not in seen:
+        seen.add(following)
+        found = betas.get(following)
+        if found is None:
+            return following
+        view = _view(found, place)
+        if view.status in _LIVE and view.state != "refused":
+            return following
+        following = found.superseded_by
+    dying = beta.status in ("retired", "deprecated") or _view(beta, place).state == "refused"
+    if not dying and not refused:
+        return None
+    current = current_of([b for b in betas.values() if b.feature == beta.feature], place)
+    return current if current not in seen else None
 
 
 def features(snapshot: Snapshot) -> list[dict[str, Json]]:

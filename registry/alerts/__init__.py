@@ -1,0 +1,1 @@
+"""Alerts: who is told of what, where, and how it gets there."""
