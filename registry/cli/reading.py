@@ -264,6 +264,8 @@ def _amend_locally(
 @click.option("--endpoint", default="messages", show_default=True)
 @click.option("--policy", type=click.Choice(["strict", "filter", "advise"]), default="strict")
 @click.option("--on-unknown", type=click.Choice(["error", "pass", "drop"]))
+@click.option("--format", "form", help="Ready to paste.", type=click.Choice(
+    ["value", "env", "json", "claude-code", "python", "typescript", "curl"]))  # fmt: skip
 @common
 @click.pass_obj
 def header(
@@ -272,9 +274,14 @@ def header(
     names: Sequence[str],
     beta: Sequence[str],
     feature: Sequence[str],
+    form: str | None,
     **asked: Any,
 ) -> None:
-    """Print the header value to send for betas and features; nothing when none is needed."""
+    """Print the header value to send for betas and features; nothing when none is needed.
+
+    --format json is the API's answer, env a line for a .env file, claude-code its settings; python,
+    typescript and curl are programs that send the betas where the platform takes them.
+    """
     from registry.core import resolution
 
     facts = facts_of(options)
@@ -289,9 +296,19 @@ def header(
     if options.as_json:
         print_json(found)
         return
-    if not found["omit"]:
-        value = json.dumps(found["body"]) if found["placement"] == "body" else found["value"]
-        click.echo(value)
+    _print_header(found, form, asked)
+
+
+def _print_header(found: Mapping[str, Json], form: str | None, asked: Mapping[str, Any]) -> None:
+    """Print what to send on stdout, and what to know about it on stderr."""
+    from registry.core.snippets import snippet
+
+    if form is not None:
+        text = snippet(found, form, model=asked["model"], endpoint=asked["endpoint"])
+    else:
+        text = json.dumps(found["body"]) if found["placement"] == "body" else found["value"]
+    if form not in (None, "value") or not found["omit"]:
+        click.echo(text)
     for item in found["betas"]:
         for warning in item["warnings"]:
             click.echo(f"{item['name']}: {warning['detail']}", err=True)
