@@ -32,7 +32,7 @@ from registry.scheduler import Scheduler
 from registry.sources import Source
 from registry.sources.catalog import CatalogSource
 from registry.targets import Plan
-from registry.web import MAX_BODY, Context, api, errors, probes, schemas
+from registry.web import MAX_BODY, Context, api, dashboard, errors, probes, schemas
 from registry.web.header import HeaderEndpoint
 
 __all__ = [
@@ -159,9 +159,11 @@ def create_app(settings: Settings) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
     )
-    errors.install(app)
+    pages, assets = dashboard.make(context, lambda: secret_key(settings))
+    errors.install(app, pages.problem)
     api.install(app, context)
     probes.install(app, context)
+    dashboard.install(app, pages, assets)
     _document(app)
     return HeaderEndpoint(_Measured(errors.Bounded(app, MAX_BODY), context), context)
 

@@ -194,7 +194,9 @@ class _Concerned:
         return self._seen[key]
 
 
-def _enqueue(session: Session, row: SubscriptionRow, wanted: Sequence[Event], now: datetime) -> None:
+def _enqueue(
+    session: Session, row: SubscriptionRow, wanted: Sequence[Event], now: datetime
+) -> None:
     waits = row.schedule != "immediate" or (row.muted_until is not None and row.muted_until > now)
     made: dict[int, str | None] = {}
     for event in wanted:
@@ -339,9 +341,7 @@ def _claim(session: Session, row: DeliveryRow, now: datetime) -> Claim | None:
             DeliveryRow.attempts == row.attempts,
             DeliveryRow.status.in_(_OPEN),
         )
-        .values(
-            attempts=row.attempts + 1, tries=row.tries + 1, next_attempt_at=now + CLAIM
-        )
+        .values(attempts=row.attempts + 1, tries=row.tries + 1, next_attempt_at=now + CLAIM)
         .execution_options(synchronize_session=False)
     )
     if won.rowcount != 1:  # type: ignore[attr-defined]  # an update has it
@@ -416,7 +416,9 @@ def _disable(session: Session, row: SubscriptionRow, why: str, now: datetime) ->
     if row.disabled_reason is not None:
         return
     row.disabled_reason = why[:500]
-    note = f"The subscription {row.name!r} ({row.shown}) is disabled and hears of nothing more. {why}"
+    note = (
+        f"The subscription {row.name!r} ({row.shown}) is disabled and hears of nothing more. {why}"
+    )
     for other in of_team(session, row):
         add(session, other.id, "notice", now, note=note[:1000])
 

@@ -1,9 +1,9 @@
 """Which subscription wants which event, and when: pure decisions, without database or clock.
 
-    read_filter, check_pair   what a person asks for -> a filter that can match, or one clear sentence
-    wants                     a filter, an event and who is affected -> yes or no
-    next_digest               a schedule and a time zone -> the next moment
-    retry_after               how often it was tried -> how long to wait, or no more
+read_filter, check_pair   what a person asks for -> a filter that can match, or one clear sentence
+wants                     a filter, an event and who is affected -> yes or no
+next_digest               a schedule and a time zone -> the next moment
+retry_after               how often it was tried -> how long to wait, or no more
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ _WITHOUT_BETA: Final = ("source.", "target.")
 def read_filter(value: Json) -> Filter:
     """Read and check a filter. Raises `Invalid`, also for one that no event can ever match."""
     if not isinstance(value, Mapping):
-        raise Invalid("filter: send an object, such as {\"types\": [\"beta.retired\"]}.")
+        raise Invalid('filter: send an object, such as {"types": ["beta.retired"]}.')
     known = {item.name for item in fields(Filter)}
     unknown = sorted(set(value) - known)
     if unknown:
@@ -124,7 +124,9 @@ def _read_words(member: str, value: Json) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
         raise Invalid(f"filter.{member}: send a list of texts.")
     if len(value) > MAX_WORDS:
-        raise Invalid(f"filter.{member}: at most {MAX_WORDS} are taken; leave it out to hear of all.")
+        raise Invalid(
+            f"filter.{member}: at most {MAX_WORDS} are taken; leave it out to hear of all."
+        )
     for word in value:
         _LISTS[member].check(member, word)
     return tuple(dict.fromkeys(value))

@@ -272,7 +272,9 @@ def _refuse_taken(session: Session, name: str) -> None:
     if count >= MAX_SUBSCRIPTIONS:
         raise Conflict(f"There are {count} subscriptions already; delete some.")
     if session.scalar(sa.select(SubscriptionRow.id).where(SubscriptionRow.name == name)):
-        raise Conflict(f"A subscription is called {name!r} already; choose another name.", slug="exists")
+        raise Conflict(
+            f"A subscription is called {name!r} already; choose another name.", slug="exists"
+        )
 
 
 def amend(
@@ -417,7 +419,9 @@ def of_team(session: Session, row: SubscriptionRow) -> Collection[SubscriptionRo
     """Return the other subscriptions of the same team that can be sent to."""
     return session.scalars(
         sa.select(SubscriptionRow).where(
-            SubscriptionRow.team.is_(None) if row.team is None else SubscriptionRow.team == row.team,
+            SubscriptionRow.team.is_(None)
+            if row.team is None
+            else SubscriptionRow.team == row.team,
             SubscriptionRow.id != row.id,
             SubscriptionRow.disabled_reason.is_(None),
         )

@@ -17,12 +17,14 @@ from collections.abc import Callable
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from registry.core.errors import NotFound
 from registry.web import Context
 from registry.web.dashboard import operations, reading, tools
 from registry.web.dashboard.assets import Assets
 from registry.web.dashboard.pages import Pages
 from registry.web.dashboard.rendering import WEB, Renderer
 from registry.web.dashboard.sessions import Sessions
+from registry.web.errors import PROBLEMS
 
 __all__ = ["install", "make"]
 
@@ -42,3 +44,9 @@ def install(app: FastAPI, pages: Pages, assets: Assets) -> None:
     @app.get("/static/{name:path}", include_in_schema=False)
     def static(request: Request, name: str) -> Response:
         return assets.answer(request, name)
+
+    @app.get("/problems/{slug}", include_in_schema=False)
+    def problem(request: Request, slug: str) -> Response:
+        if slug not in PROBLEMS:
+            raise NotFound("There is no problem of this name.")
+        return pages.show(request, "explained-problem.html", slug=slug, meaning=PROBLEMS[slug])

@@ -103,7 +103,9 @@ def _short(text: str) -> str:
 def form_of(body: bytes) -> Mapping[str, str]:
     """Read a form that was posted; of several values of one name the last counts."""
     try:
-        pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100)
+        pairs = parse_qsl(
+            body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100
+        )
     except ValueError:
         return {}
     return dict(pairs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote, urlsplit
@@ -57,7 +57,9 @@ class Pages:
     def part(self, read: Callable[[Transaction], T]) -> Part[T]:
         """Read a part of a page from the database; a database that is away costs only that part."""
         try:
-            if self.context.live.problem:  # known within a quarter of a second, so nobody waits for it
+            if (
+                self.context.live.problem
+            ):  # known within a quarter of a second, so nobody waits for it
                 raise Unavailable(self.context.live.problem)
             with self.context.database.read() as opened:
                 return Part(value=read(opened))
@@ -82,7 +84,7 @@ class Pages:
             request, template, self._frame(request, session) | values, status=status
         )
 
-    def _frame(self, request: Request, session: Session | None) -> Mapping[str, Any]:
+    def _frame(self, request: Request, session: Session | None) -> dict[str, Any]:
         now, live = self.context.clock(), self.context.live
         theme = request.cookies.get("theme")
         here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
@@ -102,14 +104,16 @@ class Pages:
             "notices": (),
         }
 
-    def problem(
-        self, request: Request, status: int, title: str, detail: str
-    ) -> Response | None:
+    def problem(self, request: Request, status: int, title: str, detail: str) -> Response | None:
         """Answer a refusal as a page, if a browser asks for one; 401 leads to the sign-in."""
-        if request.url.path.startswith("/v1/") or "text/html" not in request.headers.get("accept", ""):
+        if request.url.path.startswith("/v1/") or "text/html" not in request.headers.get(
+            "accept", ""
+        ):
             return None
         if status == 401:
-            return _redirect(f"/sign-in?next={quote(self._after_sign_in(request), safe='')}&ended=1")
+            return _redirect(
+                f"/sign-in?next={quote(self._after_sign_in(request), safe='')}&ended=1"
+            )
         return self.show(
             request, "problem.html", status=status, code=status, title=title, detail=detail
         )
@@ -132,5 +136,3 @@ class Pages:
 
 def _redirect(path: str) -> Response:
     return RedirectResponse(path, status_code=303, headers=HEADERS | {"Cache-Control": "no-store"})
-
-

@@ -112,8 +112,15 @@ def range_of(lives: Iterable[Life], today: date) -> tuple[date, date]:
 class _Axis:
     """From days to places in the picture."""
 
-    def __init__(self, first: datetime, last: datetime, left: int = LEFT, right: int = RIGHT) -> None:
-        self.first, self.last, self.left, self.right = first, max(last, first + timedelta(hours=1)), left, right
+    def __init__(
+        self, first: datetime, last: datetime, left: int = LEFT, right: int = RIGHT
+    ) -> None:
+        self.first, self.last, self.left, self.right = (
+            first,
+            max(last, first + timedelta(hours=1)),
+            left,
+            right,
+        )
         self._per_second = (right - left) / (self.last - first).total_seconds()
 
     def x(self, moment: datetime) -> float:
@@ -151,7 +158,9 @@ def _ticks(first: datetime, last: datetime) -> list[tuple[datetime, str]]:
     return found
 
 
-def _steps(first: datetime, last: datetime, step: timedelta, form: str) -> list[tuple[datetime, str]]:
+def _steps(
+    first: datetime, last: datetime, step: timedelta, form: str
+) -> list[tuple[datetime, str]]:
     moment = datetime(first.year, first.month, first.day, tzinfo=UTC)
     while moment < first:
         moment += step
@@ -179,7 +188,11 @@ def lifelines(
             y, row = y + ROW, row + 1
         y += 6
     mark = axis.x(now)
-    line = f'<line class="today" x1="{mark}" y1="{TOP - 6}" x2="{mark}" y2="{y}"/>' if axis.holds(now) else ""
+    line = (
+        f'<line class="today" x1="{mark}" y1="{TOP - 6}" x2="{mark}" y2="{y}"/>'
+        if axis.holds(now)
+        else ""
+    )
     label = f"Lives of {row} betas from {first} to {last}; today is {today}."
     return _svg(axis, y + 4, axis.draw(y) + "".join(parts) + line, label)
 
@@ -260,11 +273,11 @@ def observations(found: Sequence[Seen]) -> Markup:
         y = TOP + place * ROW
         parts.append(f'<text class="mono" x="6" y="{y + 15}">{_text(row, 40)}</text>')
     for item in found:
-        y = TOP + rows.index(item.row) * ROW + ROW / 2
+        middle = TOP + rows.index(item.row) * ROW + ROW / 2
         opened = " open" if item.verdict != "accepted" else ""
         radius = 3 if item.verdict == "inconclusive" else 5
         parts.append(
-            f'<circle class="dot {tone(item.verdict)}{opened}" cx="{axis.x(item.at)}" cy="{y}" '
+            f'<circle class="dot {tone(item.verdict)}{opened}" cx="{axis.x(item.at)}" cy="{middle}" '
             f'r="{radius}"><title>{_text(item.told, 400)}</title></circle>'
         )
     height = TOP + len(rows) * ROW

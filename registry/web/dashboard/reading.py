@@ -54,7 +54,9 @@ def routes(pages: Pages) -> APIRouter:
             news=pages.part(_news),
             alarms=pages.part(_false_alarms),
             targets=pages.held(request, targets.statuses),
-            sources=pages.held(request, lambda s: catalog.sources(s, pages.context.source_names, 1)),
+            sources=pages.held(
+                request, lambda s: catalog.sources(s, pages.context.source_names, 1)
+            ),
             offline=pages.context.offline,
         )
 
@@ -286,9 +288,13 @@ def _about(snapshot: Snapshot, beta: Beta, now: datetime) -> dict[str, Any]:
     return {
         "siblings": siblings,
         "current": resolution.current_of(siblings),
-        "picture": pictures.lifelines({"": [life]}, first, last, today, now) if life.spans else None,
+        "picture": pictures.lifelines({"": [life]}, first, last, today, now)
+        if life.spans
+        else None,
         "models": models,
-        "verdicts": {platform: _verdicts(snapshot, beta, platform, models, today) for platform in PLATFORMS},
+        "verdicts": {
+            platform: _verdicts(snapshot, beta, platform, models, today) for platform in PLATFORMS
+        },
         "commands": commands([beta.name], None, None),
         "shape": pictures.shape,
     }
@@ -332,7 +338,9 @@ def _observed(session: Session, name: str) -> dict[str, Any]:
 def _lives(found: list[Beta], asked: Asked, now: datetime) -> dict[str, Any]:
     today = now.date()
     groups: dict[str, list[pictures.Life]] = {}
-    for beta in sorted(found, key=lambda item: (item.feature, item.release_date or date.min, item.name)):
+    for beta in sorted(
+        found, key=lambda item: (item.feature, item.release_date or date.min, item.name)
+    ):
         groups.setdefault(beta.feature, []).append(pictures.life_of(beta, today))
     lives = [life for group in groups.values() for life in group]
     first, last = _range(asked, *pictures.range_of(lives, today))

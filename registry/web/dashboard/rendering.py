@@ -7,6 +7,7 @@ neighbours, are written as their code. Jinja then escapes markup. What a page ma
 from __future__ import annotations
 
 import gzip
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -147,6 +148,7 @@ class Renderer:
         }  # fmt: skip
         self._environment.filters |= {
             "link": safe_link,
+            "json": lambda value: json.dumps(value, ensure_ascii=False),
             "path": lambda text: quote(str(text), safe=""),
             "moment": _time,
             "in_days": _in_days,

@@ -113,7 +113,9 @@ class Sessions:
         session = self.read(request)
         if session is None:
             raise Forbidden("Your session has ended; sign in again.", slug="unauthenticated")
-        same = hmac.compare_digest(form.get("csrf", "").encode("utf-8", "replace"), session.csrf.encode())
+        same = hmac.compare_digest(
+            form.get("csrf", "").encode("utf-8", "replace"), session.csrf.encode()
+        )
         if not same or not is_from_here(request):
             raise Forbidden(
                 "This form is not of your session, so nothing was changed; load the page again."

@@ -27,6 +27,9 @@ FORMAT_NAMES: Final = {
 }  # fmt: skip
 
 
+_FORM: Final = dict.fromkeys(("text", "betas", "platform", "model", "endpoint", "status"), "")
+
+
 async def posted(request: Request) -> dict[str, str]:
     """Read the form of a request."""
     return dict(form_of(await request.body()))
@@ -42,7 +45,9 @@ def routes(pages: Pages) -> APIRouter:
     @router.get("/builder")
     def builder(request: Request) -> Response:
         snapshot = pages.snapshot()
-        asked = Asked(request, ("beta", "feature", "platform", "api", "model", "endpoint", "policy"))
+        asked = Asked(
+            request, ("beta", "feature", "platform", "api", "model", "endpoint", "policy")
+        )
         ask = _ask(asked)
         return pages.show(
             request,
@@ -62,13 +67,15 @@ def routes(pages: Pages) -> APIRouter:
 
     @router.get("/explain")
     def ask_for_error(request: Request) -> Response:
-        return pages.show(request, "explain.html", form={}, said=None, platforms=PLATFORMS)
+        return pages.show(
+            request, "explain.html", form=dict(_FORM), said=None, platforms=PLATFORMS
+        )
 
     @router.post("/explain")
     def explain(request: Request, form: Form) -> Response:
         said = _explained(pages.snapshot(), form, pages.context.clock().date())
-        form["text"] = mask_secrets(form.get("text", "")[:PASTED_MAX])
-        return pages.show(request, "explain.html", form=form, said=said, platforms=PLATFORMS)
+        shown = _FORM | form | {"text": mask_secrets(form.get("text", "")[:PASTED_MAX])}
+        return pages.show(request, "explain.html", form=shown, said=said, platforms=PLATFORMS)
 
     return router
 
@@ -91,8 +98,10 @@ def _ask(asked: Asked) -> Ask:
 
 def _built(snapshot: Snapshot, ask: Ask, today: Any) -> dict[str, Any]:
     """Resolve, and keep a refusal as what the page shows instead of a value."""
+    answer: Json
+    problem: RegistryError | None = None
     try:
-        answer, problem = resolve(snapshot, ask, today).to_json(), None
+        answer = resolve(snapshot, ask, today).to_json()
     except RegistryError as error:
         answer, problem = error.extra.get("would_send"), error
     return {
@@ -115,10 +124,10 @@ def _companions(snapshot: Snapshot, answer: Json) -> list[tuple[str, str]]:
 
 def _snippets(answer: Json, ask: Ask) -> list[tuple[str, str, str]]:
     """Return what can be copied: key, name and text of each form that suits."""
-    made = []
+    made: list[tuple[str, str, str]] = []
     for form in FORMATS:
         try:
-            text = snippet(answer, form, model=ask.model, endpoint=ask.endpoint, api=ask.api)
+            text = snippet(answer, form, model=ask.model, endpoint=ask.endpoint)
         except RegistryError:
             continue  # there is no such program for this place
         made.append((form, FORMAT_NAMES.get(form, form), text))
@@ -149,7 +158,9 @@ def _explained(snapshot: Snapshot, form: dict[str, str], today: Any) -> dict[str
     platform = form.get("platform", "")
     return diagnose(
         snapshot,
-        status=int(status) if status.isascii() and status.isdigit() and len(status) == 3 else pasted.status,
+        status=int(status)
+        if status.isascii() and status.isdigit() and len(status) == 3
+        else pasted.status,
         headers=pasted.headers,
         body=pasted.body,
         platform=platform if platform in PLATFORMS else pasted.platform,
