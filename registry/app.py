@@ -21,6 +21,8 @@ from sqlalchemy.engine import make_url
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry import __version__, config
+from registry.alerts import Alerts, Rules
+from registry.alerts.courier import Courier
 from registry.config import Settings, Target
 from registry.core.errors import Invalid, Unavailable
 from registry.core.lifecycle import Thresholds
@@ -29,10 +31,12 @@ from registry.jobs import Live, Probe
 from registry.probing import Limits
 from registry.probing.platforms import ConfigError, Setup, Upstream
 from registry.scheduler import Scheduler
+from registry.sealing import Sealer
 from registry.sources import Source
 from registry.sources.catalog import CatalogSource
 from registry.targets import Plan
 from registry.web import MAX_BODY, Context, api, dashboard, errors, probes, schemas
+from registry.web import alerts as alerts_web
 from registry.web.header import HeaderEndpoint
 
 __all__ = [
@@ -40,6 +44,7 @@ __all__ = [
     "create_app",
     "from_environment",
     "http_client",
+    "make_alerts",
     "make_probes",
     "make_sources",
     "prepare",
@@ -56,7 +61,7 @@ def prepare(settings: Settings) -> None:
     """Bring an embedded database up to date; refuse a PostgreSQL schema that is not.
 
     Replicas must not race to migrate a shared database, so there an operator does it. Called once, by
-    the parent process. Raises `Unavailable`.
+    the parent process. Raises `Unavailable`, also where several settings do not fit together.
     """
     database = Database(settings.database_url)
     try:
@@ -124,7 +129,9 @@ def create_app(settings: Settings) -> ASGIApp:
     database = Database(settings.database_url)
     admin = settings.admin_token.get_secret_value() if settings.admin_token else None
     live = Live(database, admin)
+    alerts = make_alerts(settings, database)
     context = Context(
+        alerts=alerts,
         database=database,
         live=live,
         clock=config.now,
@@ -141,14 +148,14 @@ def create_app(settings: Settings) -> ASGIApp:
         live.refresh()
         poll = threading.Thread(target=_poll, args=(live, stop), name="refresh", daemon=True)
         poll.start()
-        scheduler = _scheduler(settings, database) if settings.scheduler else None
+        works = _works(settings, database, alerts) if settings.scheduler else []
         try:
             yield
         finally:
             stop.set()
             poll.join()
-            if scheduler is not None:
-                scheduler.stop()
+            for work in works:
+                work.stop()
             database.close()
 
     app = FastAPI(
@@ -163,6 +170,7 @@ def create_app(settings: Settings) -> ASGIApp:
     errors.install(app, pages.problem)
     api.install(app, context)
     probes.install(app, context)
+    alerts_web.install(app, context)
     dashboard.install(app, pages, assets)
     _document(app)
     return HeaderEndpoint(_Measured(errors.Bounded(app, MAX_BODY), context), context)
@@ -292,14 +300,29 @@ def _make_probe(target: Target, key: bytes) -> Probe:
     return Probe(plan=plan, limits=limits, connect=connect, identify=identify)
 
 
-def _scheduler(settings: Settings, database: Database) -> Scheduler:
+def make_alerts(settings: Settings, database: Database) -> Alerts:
+    """Wire subscriptions and deliveries. The key is asked for when something is sealed or opened."""
+    rules = Rules(
+        allow_private=settings.receivers_private,
+        apprise_schemes=frozenset(settings.apprise_schemes),
+    )
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    base_url = settings.public_url or f"http://{host}:{settings.port}"
+    return Alerts(database, lambda: Sealer(secret_key(settings)), rules, config.now, base_url)
+
+
+def _works(settings: Settings, database: Database, alerts: Alerts) -> list[Scheduler | Courier]:
+    """Start what works by itself in this process: the jobs, and the sending of alerts."""
     sources = make_sources(settings)
     every = {source.name: settings.every(source.name) for source in sources}
     scheduler = Scheduler(
-        database, sources, every, http_client(), config.now, probes=make_probes(settings)
-    )
-    scheduler.start()
-    return scheduler
+        database, sources, every, http_client(), config.now, probes=make_probes(settings),
+        prune=[alerts.prune],
+    )  # fmt: skip
+    works: list[Scheduler | Courier] = [scheduler, Courier(alerts)]
+    for work in works:
+        work.start()
+    return works
 
 
 def _poll(live: Live, stop: threading.Event) -> None:

@@ -2,7 +2,7 @@
 
     apply(finding)    what a source found becomes evidence, state and events, in one transaction
     add, amend        the operator's word, which is evidence like any other, only stronger
-    advance(now)      what follows from time alone: a sunset that passes, a word that expires
+    advance(now)      what follows from time alone: a sunset that nears or passes, a word that expires
     snapshot(...)     all that resolution needs, immutable
 
 Every writer first locks the revision row. It orders them, and it gives the events their ids, so that
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -38,6 +38,7 @@ from registry.core.facts import (
 from registry.core.lifecycle import Standing
 from registry.core.names import PLATFORMS, is_well_formed, parse
 from registry.core.resolution import current_of
+from registry.core.sunsets import approaching, told
 from registry.core.wire import beta_from_json, beta_to_json
 from registry.models import (
     BetaRow,
@@ -50,6 +51,7 @@ from registry.models import (
     SourceRunRow,
     StandingRow,
     TargetRow,
+    UsageRow,
 )
 
 __all__ = [
@@ -72,6 +74,7 @@ __all__ = [
     "read_standing",
     "record_failure",
     "revision",
+    "services_by_beta",
     "snapshot",
     "source_memo",
     "sources",
@@ -84,6 +87,10 @@ FORGETS_BELOW: Final = 0.5
 
 FORGETS_FROM: Final = 10
 """Names below which a source is too small to tell forgetting from a change."""
+
+
+SEEN_WITHIN: Final = timedelta(days=30)
+"""A service that was not seen with a beta for this long no longer counts as its user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,7 +267,41 @@ def advance(session: Session, now: datetime) -> tuple[Event, ...]:
     """Apply what follows from time alone to every beta. Safe to run at any time, and twice."""
     writer = Writer(session, now)
     writer.derive(set(session.scalars(sa.select(BetaRow.name))), backfill=False)
+    _tell_of_sunsets(writer)
     return writer.finish()
+
+
+def _tell_of_sunsets(writer: Writer) -> None:
+    """Record which known ends draw near. What was told is read from the events themselves.
+
+    The writer's lock is held, so of two that run at once the second sees what the first has told.
+    """
+    session, today = writer.session, writer.now.astimezone(UTC).date()
+    ending = {name: beta for name, beta in _betas(session, None).items() if beta.sunset_on}
+    wanted = EventFilter(types=("beta.sunset_approaching",), betas=tuple(sorted(ending)))
+    known = told(events(session, wanted, limit=None)) if ending else {}
+    for name, beta in sorted(ending.items()):
+        days = approaching(beta, known.get(name, ()), today)
+        if days is not None and beta.sunset_on is not None:
+            writer.record(_sunset_event(session, beta, beta.sunset_on, days, writer.now))
+
+
+def _sunset_event(session: Session, beta: Beta, end: date, days: int, now: datetime) -> Event:
+    made = evidence(session, beta.name, now)
+    word = next(
+        (item.claim for item in made if item.decides and item.claim.field == "sunset_on"), None
+    )
+    return Event(
+        type="beta.sunset_approaching",
+        at=now,
+        reason=f"{beta.name} ends on {end}.",
+        source=word.source if word else "registry",
+        url=word.url if word else None,
+        beta=beta.name,
+        feature=beta.feature,
+        after={"sunset_on": end.isoformat(), "days": days},
+        services=beta.services,
+    )
 
 
 def import_claims(
@@ -402,7 +443,7 @@ class Writer:
         row = self._revision
         numbered = tuple(
             replace(event, id=row.event + place, batch=row.event + 1)
-            for place, event in enumerate(self._events, start=1)
+            for place, event in enumerate(self._with_services(), start=1)
         )
         self.session.add_all(_event_row(event) for event in numbered)
         row.event += len(numbered)
@@ -413,6 +454,29 @@ class Writer:
             row.generation += 1
         self.session.flush()
         return numbered
+
+    def _with_services(self) -> list[Event]:
+        """Say of each event on a beta how many services it affects: those seen on its platform."""
+        asked = {event.beta for event in self._events if event.beta and not event.services}
+        if not asked:
+            return self._events
+        seen: dict[str, list[tuple[str, str]]] = {}
+        for beta, platform, service in self.session.execute(
+            sa.select(UsageRow.beta, UsageRow.platform, UsageRow.service)
+            .where(UsageRow.beta.in_(sorted(asked)), UsageRow.last_seen >= self.now - SEEN_WITHIN)
+            .distinct()
+        ):
+            seen.setdefault(beta, []).append((platform, service))
+        return [_with_services(event, seen.get(event.beta or "", ())) for event in self._events]
+
+
+def _with_services(event: Event, seen: Iterable[tuple[str, str]]) -> Event:
+    found = {
+        service
+        for platform, service in seen
+        if event.platform is None or platform in ("", event.platform)
+    }
+    return replace(event, services=event.services or len(found))
 
 
 # --- Evidence -------------------------------------------------------------------------------------
@@ -703,6 +767,16 @@ def beta(session: Session, name: str) -> Beta:
     return found
 
 
+def services_by_beta(session: Session, now: datetime) -> dict[str, int]:
+    """Return how many services were seen with each beta lately; names without any are left out."""
+    rows = session.execute(
+        sa.select(UsageRow.beta, sa.func.count(sa.distinct(UsageRow.service)))
+        .where(UsageRow.last_seen >= now - SEEN_WITHIN)
+        .group_by(UsageRow.beta)
+    )
+    return dict(rows.tuples().all())
+
+
 def _betas(session: Session, feature: str | None) -> dict[str, Beta]:
     rows = sa.select(BetaRow.name, BetaRow.facts)
     states = sa.select(PlatformStateRow.beta, PlatformStateRow.platform, PlatformStateRow.facts)
@@ -802,8 +876,8 @@ def evidence(session: Session, name: str, now: datetime) -> list[Evidence]:
     return sorted(made, key=lambda item: (item.claim.at, item.id), reverse=True)
 
 
-def events(session: Session, wanted: EventFilter, limit: int) -> list[Event]:
-    """Return at most `limit` events, newest first unless `ascending`."""
+def events(session: Session, wanted: EventFilter, limit: int | None) -> list[Event]:
+    """Return at most `limit` events (None: all), newest first unless `ascending`."""
     query = sa.select(EventRow)
     columns = (
         (EventRow.type, wanted.types),

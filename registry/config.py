@@ -35,7 +35,7 @@ from pydantic_settings import (
 from registry.core.errors import Invalid
 from registry.core.names import Platform
 
-__all__ = ["SOURCE_NAMES", "Settings", "Target", "load", "now", "pip_index_url"]
+__all__ = ["SOURCE_NAMES", "Settings", "Subscription", "Target", "load", "now", "pip_index_url"]
 
 DEFAULT_FILE = "beta-registry.toml"
 PREFIX = "BETA_REGISTRY_"
@@ -113,6 +113,45 @@ class Target(BaseModel):
         return self
 
 
+class Subscription(BaseModel):
+    """Who wants to hear of what: one `[[subscriptions]]` table.
+
+    Its members are those of the API; `alerts` checks them. Addresses and secrets can stay out of the
+    file: `url_env` and `secret_env` name variables that hold them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    team: str | None = None
+    channel: Literal["webhook", "apprise"]
+    url: str | None = None
+    url_env: str | None = None
+    secret: SecretStr | None = None
+    secret_env: str | None = None
+    filter: dict[str, Any] = {}
+    only_if_used: bool = False
+    used_within_days: int = 30
+    schedule: Literal["immediate", "daily", "weekly"] = "immediate"
+    timezone: str = "UTC"
+    template: dict[str, str] | None = None
+
+    def wanted(self) -> dict[str, Any]:
+        """Return it as the API takes it, with what the environment holds. Raises `Invalid`."""
+        plain = self.model_dump(exclude={"url_env", "secret_env", "secret"}, exclude_none=True)
+        secret = self.secret.get_secret_value() if self.secret else None
+        for member, stated, variable in (
+            ("url", self.url, self.url_env),
+            ("secret", secret, self.secret_env),
+        ):
+            held = os.environ.get(variable) if variable else stated
+            if variable and not held:
+                raise Invalid(f"Subscription {self.name!r}: the variable {variable} is not set.")
+            if held:
+                plain[member] = held
+        return plain
+
+
 class Settings(BaseSettings):
     """Everything that can be set."""
 
@@ -132,7 +171,10 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     sources: Annotated[list[SourceName], NoDecode, BeforeValidator(_list)] = list(SOURCE_NAMES)
     targets: list[Target] = []
-    subscriptions: list[dict[str, Any]] = []
+    subscriptions: list[Subscription] = []
+    public_url: str | None = Field(default=None, pattern=r"^https?://")
+    receivers_private: bool = False
+    apprise_schemes: Annotated[list[str], NoDecode, BeforeValidator(_list)] = []
 
     catalog_location: str | None = None
     sdk_index_url: str | None = None
@@ -148,10 +190,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:
-        names = [target.name for target in self.targets]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"two targets are called {twice[0]}; give each a name of its own")
+        for what, names in (
+            ("targets", [item.name for item in self.targets]),
+            ("subscriptions", [item.name for item in self.subscriptions]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"two {what} are called {twice[0]}; give each a name of its own")
         return self
 
     def every(self, source: str) -> timedelta:

@@ -8,12 +8,12 @@ database itself comes out as `Unavailable` (or `Conflict`) with one sentence.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
 from alembic import command
@@ -22,8 +22,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, Dialect, Engine, make_url
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Session
 
 from registry.core.errors import Conflict, Invalid, Unavailable
 
@@ -35,6 +36,7 @@ __all__ = [
     "downgrade",
     "is_current",
     "upgrade",
+    "upsert",
 ]
 
 NAMING: Final = {
@@ -138,6 +140,44 @@ def is_current(database: Database) -> bool:
     wanted = ScriptDirectory(str(_migrations())).get_current_head()
     with _translated(database.url), database.engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision() == wanted
+
+
+Columns = Any
+"""The columns of a table, or of the row that an insert proposed: `columns.name`."""
+
+
+def upsert(
+    session: Session,
+    model: type[DeclarativeBase],
+    rows: Sequence[Mapping[str, Any]],
+    change: Callable[[Columns, Columns], Mapping[str, Any]] | None = None,
+    returning: Sequence[str] = (),
+) -> list[Any]:
+    """Insert rows in one statement; a row whose key is there is changed, or left alone without `change`.
+
+    `change(held, proposed)` gives the new values. The key is the table's unique constraint if it has one,
+    else its primary key; no two rows may share it. Returns the columns `returning` of the rows that were
+    inserted or changed, in no order.
+    """
+    if not rows:
+        return []
+    table = cast(sa.Table, model.__table__)
+    unique = (c for c in table.constraints if isinstance(c, sa.UniqueConstraint))
+    key = [column.name for column in next(unique, None) or table.primary_key]
+    make = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    insert = make(table)
+    statement: Any = (
+        insert.on_conflict_do_nothing(index_elements=key)
+        if change is None
+        else insert.on_conflict_do_update(
+            index_elements=key, set_=dict(change(table.c, insert.excluded))
+        )
+    )
+    if not returning:
+        session.execute(statement, rows)
+        return []
+    wanted = statement.returning(*(table.c[name] for name in returning))
+    return list(session.execute(wanted, rows).all())
 
 
 def _alembic(url: str, action: str, *arguments: str) -> None:

@@ -19,10 +19,14 @@ __all__ = [
     "EntryRow",
     "EventRow",
     "EvidenceRow",
+    "IdempotencyRow",
     "LeaseRow",
     "ObservationRow",
     "PlatformStateRow",
+    "RefusalRow",
     "RevisionRow",
+    "RiskRow",
+    "ServiceRow",
     "SourceRow",
     "SourceRunRow",
     "StandingRow",
@@ -30,6 +34,9 @@ __all__ = [
     "SweepRow",
     "TargetRow",
     "TokenRow",
+    "UsageCountRow",
+    "UsageLocationRow",
+    "UsageRow",
 ]
 
 
@@ -282,9 +289,9 @@ class SubscriptionRow(Base):
     """Who wants to hear of what, and where.
 
     `url` and `secrets` are sealed; `shown` is the address as it may be seen. `since_event` is the
-    newest event when it was made: it hears of later ones only. `digest_after` is the event up to which digests went.
-    `failures` counts failed attempts in a row, `failing_since` says from when, and `hold_until` spares a
-    receiver that fails.
+    newest event when it was made: it hears of later ones only. `digest_after` is the event up to which
+    digests went. `failures` counts failed attempts in a row, `failing_since` says from when,
+    and `hold_until` spares a receiver that fails.
     """
 
     __tablename__ = "subscriptions"
@@ -385,3 +392,120 @@ class AttemptRow(Base):
     latency_ms: Mapped[int]
     answer: Mapped[str]
     error: Mapped[str | None]
+
+
+class ServiceRow(Base):
+    """A program that uses betas. `defaults` are what `/v1/header` takes where a call says nothing.
+
+    Whoever writes usage of a service holds the lock of its row first: this orders the reports of one
+    service, and so makes all that follows from "seen for the first time" exact.
+    """
+
+    __tablename__ = "services"
+    name: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    team: Mapped[str | None] = mapped_column(sa.String(128), index=True)
+    owner: Mapped[str | None]
+    contacts: Mapped[list[Any]]
+    repository: Mapped[str | None]
+    tier: Mapped[str | None]
+    platform: Mapped[str | None] = mapped_column(sa.String(16))
+    model: Mapped[str | None]
+    defaults: Mapped[dict[str, Any]]
+    origin: Mapped[str] = mapped_column(sa.String(16))
+    created_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+    last_seen: Mapped[datetime | None]
+
+
+class UsageRow(Base):
+    """That a service was seen with a beta: one row a service, environment, beta, source and platform.
+
+    Unknown platforms and instances are empty text, because a null is equal to nothing and so could not be
+    part of a key. `instance` tells scans apart and is empty for all else. The totals are those of the
+    last 30 days (today and the 29 before); of a scan, the places that the newest one found.
+    """
+
+    __tablename__ = "usages"
+    __table_args__ = (
+        sa.UniqueConstraint("service", "environment", "beta", "source", "platform", "instance"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    service: Mapped[str] = mapped_column(sa.String(128), sa.ForeignKey("services.name"))
+    environment: Mapped[str] = mapped_column(sa.String(64))
+    beta: Mapped[str] = mapped_column(sa.String(128), index=True)
+    source: Mapped[str] = mapped_column(sa.String(8))
+    platform: Mapped[str] = mapped_column(sa.String(16))
+    instance: Mapped[str] = mapped_column(sa.String(128))
+    models: Mapped[list[Any]]
+    first_seen: Mapped[datetime]
+    last_seen: Mapped[datetime]
+    count_30d: Mapped[int]
+    accepted_30d: Mapped[int]
+    refused_30d: Mapped[int]
+
+
+class UsageCountRow(Base):
+    """How often, by the hour for two days and by the day after that (see `inventory.thin_out`).
+
+    `hour` is the number of hours since 1970 in UTC; a day is kept at its first hour.
+    """
+
+    __tablename__ = "usage_counts"
+    usage: Mapped[int] = mapped_column(
+        sa.ForeignKey("usages.id", ondelete="CASCADE"), primary_key=True
+    )
+    hour: Mapped[int] = mapped_column(sa.Integer(), primary_key=True)
+    count: Mapped[int]
+    accepted: Mapped[int]
+    refused: Mapped[int]
+
+
+class UsageLocationRow(Base):
+    """Where in the code a beta stands. `line` is 0 where only the file is known."""
+
+    __tablename__ = "usage_locations"
+    usage: Mapped[int] = mapped_column(
+        sa.ForeignKey("usages.id", ondelete="CASCADE"), primary_key=True
+    )
+    path: Mapped[str] = mapped_column(sa.String(500), primary_key=True)
+    line: Mapped[int] = mapped_column(sa.Integer(), primary_key=True)
+    url: Mapped[str | None]
+    owner: Mapped[str | None]
+
+
+class IdempotencyRow(Base):
+    """A report that came with a key, and what was answered: a repeat adds nothing."""
+
+    __tablename__ = "idempotency_keys"
+    key: Mapped[str] = mapped_column(sa.String(255), primary_key=True)
+    digest: Mapped[str] = mapped_column(sa.String(64))
+    at: Mapped[datetime] = mapped_column(index=True)
+    answer: Mapped[dict[str, Any]]
+
+
+class RefusalRow(Base):
+    """Refusals that services report of one beta on one platform (empty: unknown).
+
+    `recent` holds [second since 1970, count] of the last minutes; `told_at` is when `usage.refusing` was
+    raised, null after a quiet time; `asked_at` when a sweep was last asked for.
+    """
+
+    __tablename__ = "usage_refusals"
+    beta: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    platform: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    recent: Mapped[list[Any]]
+    last_at: Mapped[datetime]
+    told_at: Mapped[datetime | None]
+    asked_at: Mapped[datetime | None]
+
+
+class RiskRow(Base):
+    """That a service was seen with a beta at risk; `event` told of it, null where one had before."""
+
+    __tablename__ = "usage_risks"
+    service: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    environment: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    beta: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    status: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    at: Mapped[datetime]
+    event: Mapped[int | None] = mapped_column(index=True)

@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -106,10 +106,12 @@ class Scheduler:
         clock: jobs.Clock,
         tick_seconds: float = TICK_SECONDS,
         probes: Sequence[jobs.Probe] = (),
+        prune: Sequence[Callable[[], int]] = (),
     ) -> None:
         self._database, self._sources, self._every = database, sources, every
         self._http, self._clock, self._tick = http, clock, tick_seconds
         self._probes = {probe.plan.name: probe for probe in probes}
+        self._prunes = [lambda: jobs.prune(database, clock), *prune]
         self.lease = Lease(database, clock)
         self.leads = False
         self._stopping = threading.Event()
@@ -139,11 +141,10 @@ class Scheduler:
                 self._probe, "interval", [probe], seconds=seconds, jitter=seconds / 4,
                 id=f"probe {name}", next_run_time=self._clock() + timedelta(seconds=0.5),
             )  # fmt: skip
-        if self._probes:
-            self._scheduler.add_job(
-                self._prune, "interval", seconds=PRUNE_SECONDS, id="prune",
-                next_run_time=self._clock() + timedelta(seconds=60),
-            )  # fmt: skip
+        self._scheduler.add_job(
+            self._prune, "interval", seconds=PRUNE_SECONDS, id="prune",
+            next_run_time=self._clock() + timedelta(seconds=60),
+        )  # fmt: skip
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -215,10 +216,11 @@ class Scheduler:
     def _prune(self) -> None:
         if not self.leads:
             return
-        try:
-            jobs.prune(self._database, self._clock)
-        except RegistryError as error:
-            log.warning("Old observations were not pruned: %s", error)
+        for prune in self._prunes:
+            try:
+                prune()
+            except RegistryError as error:
+                log.warning("Old rows were not pruned: %s", error)
 
     def _sync(self, source: Source) -> None:
         if not self.leads or self._stopping.is_set():

@@ -17,6 +17,7 @@ from registry.app import (
     about_probing,
     create_app,
     http_client,
+    make_alerts,
     make_sources,
     prepare,
     setup_of,
@@ -34,6 +35,7 @@ def run(settings: Settings, config_file: str | None) -> None:
     """Serve until stopped. Raises `RegistryError` when it cannot start: port in use, database away."""
     prepare(settings)
     count = load_catalog(settings)
+    _subscribe(settings)
     listener = listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -79,6 +81,19 @@ def load_catalog(settings: Settings) -> int:
             return len(catalog.snapshot(session).betas)
     finally:
         database.close()
+
+
+def _subscribe(settings: Settings) -> None:
+    """Let the subscriptions be those of the settings, in the parent process, once."""
+    database = Database(settings.database_url)
+    try:
+        made = make_alerts(settings, database).reconcile(
+            [item.wanted() for item in settings.subscriptions]
+        )
+    finally:
+        database.close()
+    if made:
+        click.echo(f"{made} new subscriptions from the settings.")
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -13,7 +13,7 @@ import secrets as randomness
 from collections.abc import Sequence
 from datetime import datetime
 
-from registry.alerts import guard
+from registry.alerts import guard, services
 from registry.alerts.sending import Message, Outcome, Refused, Rules
 from registry.alerts.webhooks import Webhooks
 from registry.core.errors import Invalid
@@ -28,6 +28,8 @@ def check(channel: str, url: str, rules: Rules) -> None:
     try:
         if channel == "webhook":
             Webhooks().check(url, rules)
+        elif channel == "apprise":
+            services.check(url, rules)
         else:
             raise Refused(
                 f"There is no channel {channel[:40]!r}; use webhook or apprise.", "permanent"
@@ -48,6 +50,8 @@ def send(
     try:
         if channel == "webhook":
             return Webhooks().send(url, secrets, message, rules, now)
+        if channel == "apprise":
+            return services.send(url, secrets, message, rules)
         sentence, result = f"There is no channel {channel[:40]!r}.", "permanent"
     except Exception as error:
         # A bug must not stop the deliveries behind this one; its text could hold the URL.
@@ -68,14 +72,14 @@ def send(
 
 def mask(channel: str, url: str) -> str:
     """Return what may be shown of a URL: of a webhook scheme and host, of a service its scheme."""
-    if channel == "webhook":
+    scheme, found, _ = url.partition("://")
+    if channel == "webhook" or scheme.lower() in ("http", "https"):
         try:
             place = guard.read(url, Rules(allow_private=True))
         except Refused:
             return "***"
         return f"{place.scheme}://{place.authority}/***"
-    scheme, found, _ = url.partition("://")
-    return f"{scheme}://***" if found and scheme.isalnum() else "***"
+    return f"{scheme}://***" if found and scheme.isalnum() and len(scheme) <= 32 else "***"
 
 
 def new_secret() -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -35,8 +35,10 @@ __all__ = [
     "DISABLE_AFTER",
     "Claim",
     "Delivery",
+    "Load",
     "acknowledge",
     "add",
+    "batches",
     "claim",
     "claim_one",
     "deliveries",
@@ -113,7 +115,22 @@ def has_work(session: Session, now: datetime) -> bool:
     return bool(found) or bool(_to_gather(session, now))
 
 
-def fan_out(session: Session, snapshot: Snapshot, now: datetime) -> int:
+def batches(session: Session, limit: int = BATCHES, *, without: Collection[int] = ()) -> list[int]:
+    """Return the oldest transactions whose events are not fanned out, by their first event."""
+    query = sa.select(EventRow.batch).where(EventRow.fanned_out.is_(False)).distinct()
+    if without:
+        query = query.where(EventRow.batch.not_in(list(without)))
+    return list(session.scalars(query.order_by(EventRow.batch).limit(limit)))
+
+
+def fan_out(
+    session: Session,
+    snapshot: Snapshot,
+    now: datetime,
+    *,
+    only: Collection[int] | None = None,
+    without: Collection[int] = (),
+) -> int:
     """Turn events into alerts and deliveries; returns how many events it took.
 
     1. Claim whole transactions of events: the update lets one process win.
@@ -121,29 +138,23 @@ def fan_out(session: Session, snapshot: Snapshot, now: datetime) -> int:
     3. Of one transaction's events a subscription gets one message; for a digest, or while it is
        muted, they wait.
     """
-    batches = session.scalars(
-        sa.select(EventRow.batch)
-        .where(EventRow.fanned_out.is_(False))
-        .distinct()
-        .order_by(EventRow.batch)
-        .limit(BATCHES)
-    ).all()
-    if not batches:
+    chosen = batches(session, without=without) if only is None else list(only)
+    if not chosen:
         return 0
     rows = session.scalars(
         sa.update(EventRow)
-        .where(EventRow.batch.in_(batches), EventRow.fanned_out.is_(False))
+        .where(EventRow.batch.in_(chosen), EventRow.fanned_out.is_(False))
         .values(fanned_out=True)
         .returning(EventRow)
     )
     events = sorted((catalog.read_event(row) for row in rows), key=lambda event: event.id)
     hearers = _hearers(session)
     concerned = _Concerned(session, now)
-    for row, filter in hearers:
+    for row, asked in hearers:
         wanted = [
             event
             for event in events
-            if event.id > row.since_event and concerned.hears(row, filter, event, snapshot)
+            if event.id > row.since_event and concerned.hears(row, asked, event, snapshot)
         ]
         _enqueue(session, row, wanted, now)
     return len(events)
@@ -185,6 +196,9 @@ class _Concerned:
         """Return the teams whose services were seen with the event's beta; None stands for no team."""
         if event.beta is None:
             return frozenset()
+        if event.type == "usage.at_risk":  # it tells of one service, whoever else uses the beta
+            users = inventory.affected_by(self._session, event, self._now)
+            return frozenset(item.team for item in users)
         key = event.beta, event.platform, days
         if key not in self._seen:
             found = inventory.affected(
@@ -302,20 +316,33 @@ def _due(now: datetime) -> sa.Select[Any]:
     )
 
 
-def claim(session: Session, now: datetime, room: int, in_flight: Mapping[int, int]) -> list[Claim]:
-    """Claim at most `room` attempts, oldest first, and of each subscription as many as it may have.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What a process is sending: how many more it can, and how many by subscription.
 
-    `in_flight` counts what this process is sending already. A receiver that was never reached or
-    that fails gets one message at a time, so that a slow or dead one holds few threads.
+    `slow` are the subscriptions whose last answer took long; they and those that fail get one message at
+    a time, and `slow_room` threads together.
     """
+
+    room: int
+    slow_room: int
+    in_flight: Mapping[int, int] = field(default_factory=dict)
+    slow: Collection[int] = ()
+
+
+def claim(session: Session, now: datetime, load: Load) -> list[Claim]:
+    """Claim the attempts for which there is room, the oldest of each subscription first."""
     row = SubscriptionRow
-    due = _due(now).with_only_columns(row.id, row.failures, row.failing_since).distinct()
+    due = _due(now).with_only_columns(row.id, row.failures).distinct().order_by(row.id)
     made: list[Claim] = []
-    for number, failures, _ in session.execute(due.order_by(row.id)).all():
-        free = (1 if failures else PARALLEL) - in_flight.get(number, 0)
-        free = min(free, room - len(made))
+    slow_room = load.slow_room
+    for number, failures in session.execute(due).all():
+        spared = bool(failures) or number in load.slow
+        free = (1 if spared else PARALLEL) - load.in_flight.get(number, 0)
+        free = min(free, load.room - len(made), slow_room if spared else PARALLEL)
         if free <= 0:
             continue
+        slow_room -= free if spared else 0
         query = _due(now).where(row.id == number)
         query = query.order_by(DeliveryRow.next_attempt_at, DeliveryRow.id).limit(free)
         made += [one for item in session.scalars(query) if (one := _claim(session, item, now))]
@@ -546,7 +573,7 @@ def events_of(session: Session, numbers: Iterable[str]) -> dict[str, tuple[int, 
         .order_by(AlertRow.event)
     )
     for number, event in rows:
-        found.setdefault(number, []).append(event)
+        found.setdefault(str(number), []).append(event)
     return {number: tuple(events) for number, events in found.items()}
 
 

@@ -20,10 +20,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal
+from urllib.parse import unquote
 
 from registry.core.facts import Json
 
-__all__ = ["Message", "Outcome", "Refused", "Result", "Rules", "meaning", "tidy", "wait_asked"]
+__all__ = [
+    "Message",
+    "Outcome",
+    "Refused",
+    "Result",
+    "Rules",
+    "hidden_in",
+    "meaning",
+    "tidy",
+    "wait_asked",
+]
 
 Result = Literal["sent", "transient", "permanent", "gone"]
 
@@ -109,6 +120,21 @@ def wait_asked(value: str | None, now: datetime) -> float | None:
         return min(max((moment - now).total_seconds(), 0.0), LONGEST_WAIT)
     except (ValueError, OverflowError, IndexError, TypeError):
         return None
+
+
+def hidden_in(url: str, secrets: Iterable[str]) -> list[str]:
+    """List what must not be shown of a channel: its secrets, and every part of its URL.
+
+    Of a webhook's URL the host may be shown, so it is left out of the list. Of a service's URL nothing may:
+    where others have a host, it often has the token.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme.lower() in ("http", "https"):
+        account, _, place = rest.rpartition("@")
+        rest = f"{account} {place.partition('/')[2]} {place.partition('?')[2]}"
+    pieces = {url, rest, *rest.split("?"), *re.split(r"[/?&;=#@: ]+", rest)}
+    bare = {secret.removeprefix("whsec_") for secret in secrets}
+    return sorted(pieces | {unquote(piece) for piece in pieces} | set(secrets) | bare)
 
 
 def tidy(text: str, secrets: Iterable[str]) -> str:

@@ -25,10 +25,19 @@ from standardwebhooks import Webhook
 
 from registry import __version__
 from registry.alerts import guard
-from registry.alerts.sending import Message, Outcome, Refused, Rules, meaning, tidy, wait_asked
+from registry.alerts.sending import (
+    Message,
+    Outcome,
+    Refused,
+    Rules,
+    hidden_in,
+    meaning,
+    tidy,
+    wait_asked,
+)
 from registry.core.facts import rfc3339
 
-__all__ = ["Webhooks", "secrets_in", "sign"]
+__all__ = ["Webhooks", "sign"]
 
 MOST_BYTES: Final = 65_536
 BODY_SECONDS: Final = 2.0
@@ -79,7 +88,7 @@ class Webhooks:
                 error=refused.sentence,
                 retry_after=None,
             )
-        return _judged(reply, now, _since(started), secrets_in(url, secrets))
+        return _judged(reply, now, _since(started), hidden_in(url, secrets))
 
     def _exchange(
         self,
@@ -122,16 +131,6 @@ def _why(status: int) -> str:
     if status == 410:
         return "The receiver answered 410: it does not want these messages any more."
     return f"The receiver answered {status}."
-
-
-def secrets_in(url: str, secrets: Sequence[str]) -> list[str]:
-    """List what must not be shown of a channel: its secrets, and what its URL holds beside the host."""
-    _, _, rest = url.partition("://")
-    pieces = [rest.partition("/")[2], rest.partition("?")[2]]
-    for mark in "/?&=#@:":
-        pieces = [part for piece in pieces for part in (piece, *piece.split(mark))]
-    bare = [secret.removeprefix("whsec_") for secret in secrets]
-    return [url, *pieces, *secrets, *bare]
 
 
 def _body(message: Message) -> str:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from registry.alerts import Alerts
 from registry.db import Database
 from registry.jobs import Clock, Live
 
@@ -73,6 +74,7 @@ class Context:
 
     database: Database
     live: Live
+    alerts: Alerts
     clock: Clock
     public_read: bool
     source_names: tuple[str, ...]

@@ -38,7 +38,7 @@ from registry.jobs import export_catalog as export_all
 from registry.web import Context, schemas
 from registry.web.answers import answer, page, read_cursor, write_cursor
 
-__all__ = ["Cursor", "Limit", "Name", "install", "known_beta", "needs"]
+__all__ = ["Cursor", "Limit", "Name", "Words", "install", "known_beta", "moment", "needs", "words"]
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Items a page.")]
 Cursor = Annotated[str | None, Query(max_length=2000, description="`next` of the page before.")]
@@ -91,13 +91,13 @@ def bearer(header: str) -> str | None:
     return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
 
 
-def _words(values: list[str] | None, allowed: tuple[str, ...] | None, what: str) -> tuple[str, ...]:
+def words(values: list[str] | None, allowed: tuple[str, ...] | None, what: str) -> tuple[str, ...]:
     """Split comma lists, and refuse a word that is none of the allowed ones."""
-    words = tuple(word for value in values or () for word in value.split(",") if word)
-    for word in words:
+    given = tuple(word for value in values or () for word in value.split(",") if word)
+    for word in given:
         if allowed is not None and word not in allowed:
             raise Invalid(f"{word[:60]!r} is not a {what}; use {', '.join(allowed)}.")
-    return words
+    return given
 
 
 # --- Reads ----------------------------------------------------------------------------------------
@@ -132,10 +132,10 @@ def _reads(context: Context) -> APIRouter:
         """List betas."""
         snapshot = live.current()
         tests = [
-            _one_of("status", _words(status, STATUSES, "status")),
-            _one_of("feature", _words(feature, None, "feature")),
-            _one_of("topic", _words(topic, None, "topic")),
-            _on_platform(_words(platform, PLATFORMS, "platform"), _words(state, STATES, "state")),
+            _one_of("status", words(status, STATUSES, "status")),
+            _one_of("feature", words(feature, None, "feature")),
+            _one_of("topic", words(topic, None, "topic")),
+            _on_platform(words(platform, PLATFORMS, "platform"), words(state, STATES, "state")),
             _released(released_after, released_before),
             _changed(moment(changed_since) if changed_since else None),
             _mentions(q),
@@ -227,10 +227,10 @@ def _reads(context: Context) -> APIRouter:
             context.database,
             since=since,
             order=order,
-            type=_words(type, EVENT_TYPES, "type of event"),
-            beta=_words(beta, None, "beta"),
-            feature=_words(feature, None, "feature"),
-            platform=_words(platform, PLATFORMS, "platform"),
+            type=words(type, EVENT_TYPES, "type of event"),
+            beta=words(beta, None, "beta"),
+            feature=words(feature, None, "feature"),
+            platform=words(platform, PLATFORMS, "platform"),
             cursor=cursor,
             limit=limit,
         )

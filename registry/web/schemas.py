@@ -356,6 +356,149 @@ class Diagnosis(BaseModel):
     confirm: list[str]
 
 
+class Subscribe(BaseModel):
+    """A new subscription; `filter` and the rest are checked by the alerts, which say what is wrong."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "name": "payments", "team": "payments", "channel": "webhook",
+                "url": "https://hooks.example.com/betas",
+                "filter": {"types": ["beta.retired", "beta.refused", "beta.sunset_approaching"]},
+                "only_if_used": False, "schedule": "immediate", "timezone": "Europe/Berlin",
+            }
+        },
+    )  # fmt: skip
+
+    name: str = Field(max_length=200)
+    channel: str
+    url: str = Field(max_length=2000, description="A webhook's URL, or an Apprise URL.")
+    team: str | None = None
+    filter: dict[str, Any] = Field(
+        default_factory=dict,
+        description="`types` (also `beta.*`), `betas`, `features`, `platforms`, `statuses`, `teams`, "
+        "`backfill`; an empty one asks for nothing in particular.",
+    )
+    only_if_used: bool = Field(
+        False,
+        description="Only of betas that services (of `team`, if one is named) were seen with.",
+    )
+    used_within_days: int = 30
+    schedule: str = Field("immediate", description="`immediate`, `daily` or `weekly`.")
+    timezone: str = Field("UTC", description="IANA name; digests come at 9 o'clock there.")
+    muted_until: str | None = None
+    template: dict[str, str] | None = Field(
+        None, description="`title` and `body` in Jinja, in place of our own words; sees `data`."
+    )
+    secret: str | None = Field(None, description="A webhook's own `whsec_...`; else one is made.")
+
+
+class AmendSubscription(BaseModel):
+    """Members to change."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = None
+    channel: str | None = None
+    url: str | None = Field(None, max_length=2000)
+    team: str | None = None
+    filter: dict[str, Any] | None = None
+    only_if_used: bool | None = None
+    used_within_days: int | None = None
+    schedule: str | None = None
+    timezone: str | None = None
+    muted_until: str | None = None
+    template: dict[str, str] | None = None
+    secret: str | None = None
+    disabled_reason: str | None = None
+
+
+class Subscription(BaseModel):
+    """Who hears of what; `url` is masked."""
+
+    id: int
+    name: str
+    team: str | None
+    channel: str
+    url: str
+    filter: dict[str, Any]
+    only_if_used: bool
+    used_within_days: int
+    schedule: str
+    timezone: str
+    template: dict[str, str] | None
+    muted_until: str | None
+    disabled_reason: str | None
+    origin: str = Field(
+        description="`api`, or `settings` for one that stands in the settings file."
+    )
+    created_at: str
+    next_digest_at: str | None
+    failing_since: str | None
+    note: str | None = Field(description="Why it hears of nothing, where that is so.")
+
+
+class NewSubscription(Subscription):
+    """A subscription that was just made, with its secret, which is not shown again."""
+
+    secret: str | None
+
+
+class SubscriptionList(Page):
+    """All subscriptions."""
+
+    items: list[Subscription]
+
+
+class Secret(BaseModel):
+    """A webhook's new secret."""
+
+    secret: str
+
+
+class Delivery(BaseModel):
+    """One message on its way; `id` is its `webhook-id` on every attempt."""
+
+    id: str
+    subscription: int
+    kind: str = Field(description="`alert`, `digest`, `welcome`, `test` or `notice`.")
+    title: str
+    events: list[int]
+    status: str = Field(description="`pending`, `sent`, `failed` (tried again) or `dead`.")
+    attempts: int
+    next_attempt_at: str | None
+    last_status: int | None
+    last_error: str | None
+    sent_at: str | None
+    created_at: str
+    acknowledged_at: str | None
+    log: list[dict[str, Any]] = Field(description="Its attempts, where one delivery is asked for.")
+
+
+class DeliveryPage(Page):
+    """A page of deliveries."""
+
+    items: list[Delivery]
+
+
+class Redeliver(BaseModel):
+    """A range of deliveries: of a subscription, made from `since` to `until`, with one of `status`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subscription: int | None = Field(None, ge=1, le=2**31 - 1)
+    since: str | None = None
+    until: str | None = None
+    status: list[str] | None = Field(None, description="Default: failed and dead.")
+
+
+class Count(BaseModel):
+    """How many."""
+
+    count: int
+
+
 def header_operation() -> dict[str, Any]:
     """Describe `GET /v1/header`, which stands in front of the framework."""
     words = {

@@ -1,0 +1,113 @@
+"""The courier: threads that send what is due, and one that claims and records for all of them.
+
+Claims are conditional updates, so every process may run one. A receiver that is slow or
+fails has one message on its way at a time, and all such together at most half of the threads: a slow
+or dead one never delays the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from registry.alerts import Alerts, Attempted
+from registry.alerts.deliveries import Claim, Load
+from registry.core.errors import RegistryError
+
+__all__ = ["Courier"]
+
+log = logging.getLogger("registry.alerts")
+
+THREADS: Final = 32
+IDLE_SECONDS: Final = 0.5
+"""How often it looks for work while there is none."""
+SLOW_MS: Final = 2000
+"""An answer that takes longer marks its receiver as slow, until it is quick again."""
+TROUBLE_SECONDS: Final = 5.0
+"""How long it rests when the database is away."""
+
+
+class Courier:
+    """Sends deliveries until it is stopped. `start` returns at once."""
+
+    def __init__(
+        self, alerts: Alerts, *, threads: int = THREADS, idle_seconds: float = IDLE_SECONDS
+    ) -> None:
+        self._alerts, self._threads, self._idle = alerts, threads, idle_seconds
+        self._in_flight: Counter[int] = Counter()
+        self._slow: set[int] = set()
+        self._done: queue.SimpleQueue[Attempted] = queue.SimpleQueue()
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="courier")
+        self._loop = threading.Thread(target=self._run, name="courier", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._loop.start()
+
+    def stop(self) -> None:
+        """Claim nothing more, wait for what is being sent, and record it."""
+        self._stopping.set()
+        self._wake.set()
+        self._loop.join()
+        self._pool.shutdown(wait=True)
+        self._settle()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.clear()
+            wait = self._idle
+            try:
+                self._settle()
+                if self._round():
+                    wait = 0.0
+            except RegistryError as error:
+                log.warning("Nothing is sent just now: %s", error)
+                wait = TROUBLE_SECONDS
+            except Exception:
+                log.exception("The courier stumbled and goes on.")
+                wait = TROUBLE_SECONDS
+            if wait:
+                self._wake.wait(wait)
+
+    def _round(self) -> bool:
+        """Claim what fits and hand it to the threads; returns whether there was any."""
+        load = self._load()
+        if load.room <= 0:
+            return False
+        claims = self._alerts.advance(load)
+        for claim in claims:
+            self._in_flight[claim.subscription] += 1
+            self._pool.submit(self._send, claim)
+        return bool(claims)
+
+    def _load(self) -> Load:
+        busy = sum(self._in_flight[number] for number in self._slow)
+        return Load(
+            room=self._threads - self._in_flight.total(),
+            slow_room=self._threads // 2 - busy,
+            in_flight=self._in_flight,
+            slow=self._slow,
+        )
+
+    def _send(self, claim: Claim) -> None:
+        self._done.put(self._alerts.attempt(claim))
+        self._wake.set()
+
+    def _settle(self) -> None:
+        """Record what was sent since last time, in one transaction."""
+        done: list[Attempted] = []
+        while not self._done.empty():
+            done.append(self._done.get())
+        if not done:
+            return
+        for item in done:
+            number = item.claim.subscription
+            self._in_flight[number] -= 1
+            lingers = item.outcome.result == "transient" or item.outcome.latency_ms > SLOW_MS
+            (self._slow.add if lingers else self._slow.discard)(number)
+        self._alerts.record(done)

@@ -1,0 +1,453 @@
+"""What an alert says: events and what is known of them in, one message in every form out.
+
+The `data` of a message has the shape of the contract ("An alert"), whatever it holds: of several events it
+is about the gravest, and `others` holds the rest in the same shape. A message without events (a test, a
+welcome, a notice) has null for `event`. Text, Markdown and HTML are rendered from templates that tell the
+same in the same order. Pure but for the templates, which are read from the package once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from registry.alerts.sending import Message
+from registry.core import diagnosis
+from registry.core.errors import Invalid
+from registry.core.facts import Beta, Event, Json, Snapshot, rfc3339, to_json
+from registry.core.resolution import Ask, resolve
+from registry.core.wording import Told, plain, tell
+from registry.inventory import Affected
+
+if TYPE_CHECKING:
+    import jinja2
+
+__all__ = ["SHOWN", "Facts", "Proof", "about", "check_template", "compose", "standing"]
+
+SHOWN: Final = 50
+"""Alerts written out in one message, and services written out in one alert; the rest is counted."""
+
+_GRAVITY: Final = {"critical": 0, "warning": 1, "info": 2}
+_FIRST: Final = ("beta.retired", "usage.refusing", "beta.refused", "usage.at_risk")
+"""Of equally grave events of one message, these are what it is about."""
+
+_BETA: Final = (
+    "name", "feature", "status", "status_since", "status_reason", "basis", "disputed",
+    "header_effect", "accepted", "gate", "superseded_by", "announced_on", "deprecated_on",
+    "sunset_on", "ga_on", "retired_on", "summary", "docs_url",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """The observations behind an event: how often in a row it was refused, and the last answer."""
+
+    target: str
+    model: str
+    endpoint: str
+    refusals: int
+    since: datetime
+    request_id: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What messages are made from, at one moment; `affected` and `proofs` are by event id."""
+
+    snapshot: Snapshot
+    affected: Mapping[int, Sequence[Affected]]
+    proofs: Mapping[int, Proof]
+    base_url: str
+    now: datetime
+
+
+# --- One alert ------------------------------------------------------------------------------------
+
+
+def about(event: Event, facts: Facts) -> dict[str, Json]:
+    """Return the `data` of an alert about one event, in the shape of the contract."""
+    beta = facts.snapshot.betas.get(event.beta or "")
+    affected = facts.affected.get(event.id, ())
+    services = {item.service for item in affected}
+    told = tell(event, facts.snapshot, services=len(services) if affected else None)
+    return {
+        "event": {**to_json(event), "affected": sorted(services)},
+        "severity": told.severity,
+        "title": told.title,
+        "text": told.text,
+        "beta": _beta(beta) if beta else None,
+        "affected": [_affected(item) for item in affected[:SHOWN]],
+        "affected_total": len(affected),
+        "action": _action(event, beta, told, facts),
+        "proof": to_json(facts.proofs.get(event.id)),
+        "confirm": _confirm(event, beta, facts),
+        "links": _links(event.beta, facts.base_url),
+    }
+
+
+def _beta(beta: Beta) -> dict[str, Json]:
+    shown: dict[str, Json] = {member: to_json(getattr(beta, member)) for member in _BETA}
+    return {**shown, "platforms": {place: known.state for place, known in beta.platforms.items()}}
+
+
+def _affected(item: Affected) -> dict[str, Json]:
+    return {
+        "service": item.service, "environment": item.environment, "team": item.team,
+        "owner": item.owner, "platform": item.platform, "last_seen": rfc3339(item.last_seen),
+        "count_24h": item.count_24h, "refused_24h": item.refused_24h,
+        "locations": [to_json(place) for place in item.locations[:SHOWN]],
+    }  # fmt: skip
+
+
+def _action(event: Event, beta: Beta | None, told: Told, facts: Facts) -> dict[str, Json]:
+    """Say what to do: the value to send before and after it."""
+    do = _what_to_do(event, beta, told)
+    before = _value(facts, [beta.name], event) if beta and do in ("remove", "replace") else ""
+    before = before or (beta.name if beta else "")
+    after = {"replace": told.instead or "", "remove": ""}.get(do, before)
+    return {
+        "do": do,
+        "with": told.instead if do == "replace" else None,
+        "body_fields": list(beta.body_fields) if beta and do in ("remove", "replace") else [],
+        "docs_url": beta.docs_url if beta else None,
+        "value_before": before,
+        "value_after": after,
+    }
+
+
+def _what_to_do(event: Event, beta: Beta | None, told: Told) -> str:
+    kind = event.type
+    if kind in _ENDS and beta is not None:
+        gone = beta.status != "retired" and kind == "beta.superseded"
+        if told.instead and told.instead != beta.name:
+            return "replace"
+        return "wait" if gone else "remove"
+    if kind == "beta.ga" and beta is not None and beta.header_effect == "ignored":
+        return "remove"
+    return "wait" if kind in _UNDECIDED else "nothing"
+
+
+_ENDS: Final = frozenset(
+    {
+        "beta.retired", "beta.refused", "beta.deprecated", "beta.sunset_approaching",
+        "beta.superseded", "usage.at_risk", "usage.refusing",
+    }
+)  # fmt: skip
+_UNDECIDED: Final = frozenset(
+    {
+        "beta.restricted", "beta.disputed", "beta.delisted", "target.unhealthy", "target.blind",
+        "source.failed",
+    }
+)  # fmt: skip
+
+
+def _value(facts: Facts, names: Sequence[str], event: Event) -> str:
+    """Return the value as it is sent where the event happened: a platform may know other names."""
+    asked = Ask(
+        requested=tuple(("beta", name) for name in names), platform=event.platform or "anthropic",
+        policy="advise",
+    )  # fmt: skip
+    return resolve(facts.snapshot, asked, facts.now.date()).value
+
+
+def _confirm(event: Event, beta: Beta | None, facts: Facts) -> list[str]:
+    if beta is None or event.type not in _ENDS | {"beta.restricted", "beta.restored"}:
+        return []
+    proof = facts.proofs.get(event.id)
+    if proof is not None:
+        own = [f"beta-registry probe {proof.target} --beta {beta.name}"]
+        if event.platform not in (None, "anthropic"):
+            return own
+        return [*diagnosis.commands([beta.name], event.platform, proof.model), *own]
+    return diagnosis.commands([beta.name], event.platform, None)
+
+
+def _links(name: str | None, base_url: str) -> dict[str, Json]:
+    return {
+        "beta": f"{base_url}/v1/betas/{name}" if name else None,
+        "changelog": f"{base_url}/v1/changelog" + (f"?beta={name}" if name else ""),
+    }
+
+
+# --- One message ----------------------------------------------------------------------------------
+
+
+def compose(
+    number: str,
+    kind: str,
+    events: Sequence[Event],
+    facts: Facts,
+    made: datetime,
+    *,
+    note: str | None = None,
+    name: str = "",
+    standing: Mapping[str, Json] | None = None,
+    template: Mapping[str, str] | None = None,
+) -> Message:
+    """Make a message of a kind: `alert`, `digest`, `test`, `welcome` or `notice`.
+
+    `name` is the subscription's; `note` what a notice says, or the window of a digest.
+    """
+    data = _grouped(events, facts) if events else _without_event(kind, name, note, facts, standing)
+    if kind == "digest":
+        count = len(events)
+        data["title"] = f"{count} {'change' if count == 1 else 'changes'}: {data['title']}"
+        data["window"] = note
+    lead = data["event"]
+    shown = {**data, "kind": kind, "name": name}
+    title, body = _own_words(template, shown) if template else (data["title"], None)
+    return Message(
+        id=number,
+        at=events[0].at if events else made,
+        type=kind if kind != "alert" or lead is None else lead["type"],
+        title=plain(title)[:250],
+        severity=data["severity"],
+        text=body or _render("alert.txt.j2", shown),
+        markdown=body or _render("alert.md.j2", shown),
+        html=_as_html(body) if body else _render("alert.html.j2", shown),
+        data=data,
+    )
+
+
+def _grouped(events: Sequence[Event], facts: Facts) -> dict[str, Json]:
+    """Return the alert about the gravest event, with the others beside it."""
+    alerts = [about(event, facts) for event in _ordered(events, facts)]
+    lead, others = alerts[0], alerts[1:SHOWN]
+    return {**lead, "others": others, "more": len(events) - 1 - len(others)}
+
+
+def _ordered(events: Sequence[Event], facts: Facts) -> list[Event]:
+    """Return the events that are written out, the gravest first."""
+
+    def rank(event: Event) -> tuple[int, int, int]:
+        gravity = _GRAVITY[tell(event, facts.snapshot).severity]
+        place = _FIRST.index(event.type) if event.type in _FIRST else len(_FIRST)
+        return gravity, place, event.id
+
+    return sorted(events, key=rank)[:SHOWN]
+
+
+_TITLES: Final = {
+    "test": "This is a test of the subscription `{}`: it works.",
+    "welcome": "The subscription `{}` is made. How things stand now.",
+    "notice": "One of your subscriptions was disabled.",
+}
+
+
+def _without_event(
+    kind: str, name: str, note: str | None, facts: Facts, standing: Mapping[str, Json] | None
+) -> dict[str, Json]:
+    return {
+        "event": None,
+        "severity": "warning" if kind == "notice" else "info",
+        "title": _TITLES[kind].format(plain(name).replace("`", "'")),
+        "text": note or "",
+        "beta": None,
+        "affected": [],
+        "affected_total": 0,
+        "action": {
+            "do": "nothing", "with": None, "body_fields": [], "docs_url": None,
+            "value_before": "", "value_after": "",
+        },
+        "proof": None,
+        "confirm": [],
+        "links": _links(None, facts.base_url),
+        "others": [],
+        "more": 0,
+        "standing": dict(standing) if standing else None,
+    }  # fmt: skip
+
+
+def standing(betas: Sequence[Beta], today: date) -> dict[str, Json]:
+    """Tell how things stand with some betas: how many there are, what ends soon, what fails where."""
+    counts: dict[str, int] = {}
+    for beta in betas:
+        counts[beta.status] = counts.get(beta.status, 0) + 1
+    ending = sorted(
+        (beta.sunset_on, beta.name)
+        for beta in betas
+        if beta.sunset_on and beta.sunset_on >= today and beta.status != "retired"
+    )
+    refused = [
+        {"beta": beta.name, "platform": platform}
+        for beta in betas
+        for platform, known in beta.platforms.items()
+        if known.state == "refused" and known.basis == "probed"
+    ]
+    return {
+        "counts": counts,
+        "ending": [{"beta": name, "sunset_on": str(day)} for day, name in ending[:SHOWN]],
+        "refused": refused[:SHOWN],
+    }
+
+
+# --- Templates ------------------------------------------------------------------------------------
+
+MAX_TEMPLATE: Final = 10_000
+MAX_RENDERED: Final = 200_000
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """Our own templates. HTML is escaped; in Markdown what comes from outside stands in `md`."""
+    import jinja2
+
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("registry.alerts"),
+        autoescape=jinja2.select_autoescape(["html.j2"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
+    )
+    made.filters["md"] = _markdown
+    made.filters["plain"] = plain
+    return made
+
+
+def _render(name: str, data: Mapping[str, Json]) -> str:
+    text = _environment().get_template(name).render(**data)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _markdown(text: object) -> str:
+    """Escape what Markdown would read as markup; names in backquotes stay code."""
+    parts = plain(text).split("`")
+    if len(parts) % 2 == 0:
+        return re.sub(r"([\\`*_{}\[\]<>()#+!|~])", r"\\\1", plain(text))
+    escaped = [
+        f"`{part}`" if place % 2 else re.sub(r"([\\*_{}\[\]<>#!|~])", r"\\\1", part)
+        for place, part in enumerate(parts)
+    ]
+    return "".join(escaped)
+
+
+def _as_html(text: str) -> str:
+    from html import escape
+
+    return "<p>" + escape(text).replace("\n", "<br>\n") + "</p>"
+
+
+@cache
+def _sandbox() -> jinja2.Environment:
+    """Operators' templates: nothing but the data, no way to run long or to make much of it."""
+    from jinja2 import StrictUndefined
+    from jinja2.exceptions import SecurityError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Sandbox(ImmutableSandboxedEnvironment):
+        intercepted_binops = frozenset({"*", "**", "%"})
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:  # noqa: ARG002
+            raise SecurityError(f"the operator {operator} is not for templates")
+
+    made = Sandbox(undefined=StrictUndefined, autoescape=False)
+    made.globals.clear()
+    for name in ("center", "indent", "wordwrap", "format", "pprint", "tojson", "xmlattr", "urlize"):
+        made.filters.pop(name, None)  # these can blow up a few characters into many
+    made.filters["md"] = _markdown
+    return made
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """Return what a template can fail with."""
+    import jinja2
+
+    return jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError
+
+
+def _own_words(template: Mapping[str, str], data: Mapping[str, Json]) -> tuple[str, str | None]:
+    """Render an operator's template; where it fails, our own words are used."""
+    failures: tuple[type[Exception], ...] = (*_failures(), RecursionError)
+    try:
+        title = _bounded(template["title"], data) if template.get("title") else data["title"]
+        return title, _bounded(template["body"], data) if template.get("body") else None
+    except failures:
+        return data["title"], None
+
+
+_FORBIDDEN: Final = ("Macro", "CallBlock", "Include", "Import", "FromImport", "Extends", "Block")
+MAX_NESTING: Final = 2
+
+
+def _check_shape(source: str) -> None:
+    """Refuse what could run for long: macros that call themselves, and loops in loops in loops."""
+    from jinja2 import nodes
+
+    tree = _sandbox().parse(source)
+    for name in _FORBIDDEN:
+        if next(tree.find_all(getattr(nodes, name)), None) is not None:
+            raise ValueError(f"{name.lower()} is not for templates")
+    for loop in tree.find_all(nodes.For):
+        if loop.recursive or _depth(loop) > MAX_NESTING:
+            raise ValueError(f"loops nest at most {MAX_NESTING} deep")
+
+
+def _depth(loop: Any) -> int:
+    return 1 + max((_depth(inner) for inner in loop.find_all(type(loop))), default=0)
+
+
+def _bounded(source: str, data: Mapping[str, Json]) -> str:
+    _check_shape(source)
+    made: list[str] = []
+    size = 0
+    for piece in _sandbox().from_string(source).generate(**data):
+        made.append(piece)
+        size += len(piece)
+        if size > MAX_RENDERED:
+            break
+    return "".join(made)[:MAX_RENDERED]
+
+
+def check_template(value: Json) -> None:
+    """Refuse a template that cannot be rendered, by rendering an example. Raises `Invalid`."""
+    if not isinstance(value, dict) or not value or set(value) - {"title", "body"}:
+        raise Invalid("template: send an object with `title`, `body` or both.")
+    for member, source in value.items():
+        if not isinstance(source, str) or len(source) > MAX_TEMPLATE:
+            raise Invalid(f"template.{member}: send a text of at most {MAX_TEMPLATE:,} characters.")
+        try:
+            for example in _examples():
+                _bounded(source, example)
+        except _failures() as error:
+            why = plain(str(error))[:200] or type(error).__name__
+            raise Invalid(
+                f"template.{member} cannot be rendered: {why}. It sees what the webhook's `data` holds, "
+                "and `kind` and `name`."
+            ) from None
+        except RecursionError:
+            raise Invalid(f"template.{member} nests too deep.") from None
+
+
+@cache
+def _examples() -> tuple[Mapping[str, Json], ...]:
+    """Return what templates are tried with: an alert about a beta, and a message without event."""
+    from datetime import UTC
+
+    now = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    name = "example-2026-01-01"
+    beta = Beta(name=name, feature="example", status="retired", superseded_by="example-2026-02-02")
+    event = Event(
+        type="beta.retired", at=now, reason="An example.", source="operator", id=1, beta=name,
+        feature="example",
+    )  # fmt: skip
+    user = Affected(
+        service="checkout", environment="production", team="payments", owner="ada", platform=None,
+        last_seen=now - timedelta(hours=1), count_24h=7, refused_24h=7, locations=(),
+    )  # fmt: skip
+    snapshot = Snapshot(revision=1, as_of=now, betas={name: beta})
+    facts = Facts(
+        snapshot=snapshot, affected={1: [user]}, proofs={}, base_url="https://example.com", now=now
+    )
+    alert = {**_grouped([event], facts), "kind": "alert", "name": "example"}
+    test = {
+        **_without_event("test", "example", None, facts, None),
+        "kind": "test",
+        "name": "example",
+    }
+    return alert, test
