@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from registry import auth
 from registry.core.errors import Forbidden, Unavailable
 from registry.core.facts import Snapshot
+from registry.core.wording import tell
 from registry.web import Context
 from registry.web.dashboard.rendering import HEADERS, Renderer
 from registry.web.dashboard.sessions import Session, Sessions, is_from_here
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 NAVIGATION: Final = (
     ("/", "Overview"), ("/betas", "Betas"), ("/lifelines", "Lifelines"), ("/matrix", "Matrix"),
-    ("/builder", "Header builder"), ("/explain", "Explain an error"), ("/changelog", "Changelog"),
+    ("/builder", "Builder"), ("/explain", "Explain"), ("/changelog", "Changelog"),
     ("/targets", "Targets"),
 )  # fmt: skip
 
@@ -102,6 +103,7 @@ class Pages:
             "probing": self.context.probing,
             "stream": None,
             "notices": (),
+            "tell": lambda event: tell(event, live.snapshot),
         }
 
     def problem(self, request: Request, status: int, title: str, detail: str) -> Response | None:

@@ -221,7 +221,7 @@ def _span(span: Span, axis: _Axis, y: int) -> str:
 
 _SHAPES: Final = {
     "announced": ("mark", "M-4.5,0 a4.5,4.5 0 1,0 9,0 a4.5,4.5 0 1,0 -9,0"),
-    "first seen": ("mark full", "M-1,-6 h2 v12 h-2 z"),
+    "first seen": ("mark full", "M-1,5 h2 v5 h-2 z"),
     "ga": ("mark", "M-4,-4 h8 v8 h-8 z"),
     "deprecated": ("mark", "M0,-5 L5,4 L-5,4 z"),
     "sunset": ("mark", "M0,-5.5 L5.5,0 L0,5.5 L-5.5,0 z"),

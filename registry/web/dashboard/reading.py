@@ -92,7 +92,7 @@ def routes(pages: Pages) -> APIRouter:
             **_about(snapshot, found, now),
             evidence=pages.part(lambda s: catalog.evidence(s, name, now)),
             seen=pages.part(lambda s: _observed(s, name)),
-            news=pages.part(lambda s: catalog.events(s, catalog.EventFilter(betas=(name,)), 30)),
+            news=pages.part(lambda s: catalog.events(s, catalog.EventFilter(betas=(name,)), 8)),
         )
 
     @router.get("/lifelines")
@@ -244,7 +244,9 @@ def _false_alarms(session: Session) -> FalseAlarms:
 
 
 def _news(session: Session) -> list[Event]:
-    return catalog.events(session, catalog.EventFilter(), 12)
+    """Return the last changes that matter; that a mere detail changed stands in the changelog."""
+    told = tuple(kind for kind in EVENT_TYPES if kind not in ("beta.changed", "source.entry"))
+    return catalog.events(session, catalog.EventFilter(types=told), 12)
 
 
 def _overview(snapshot: Snapshot, now: datetime) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,7 +24,7 @@ from registry.core.facts import EVENT_TYPES, rfc3339
 from registry.web.answers import etag_of, matches
 from registry.web.dashboard.assets import Assets, takes_gzip
 
-__all__ = ["HEADERS", "Renderer", "ago", "safe_link", "tone", "visible"]
+__all__ = ["HEADERS", "Renderer", "ago", "quoted", "safe_link", "tone", "visible"]
 
 WEB: Final = Path(__file__).parent.parent
 
@@ -115,6 +115,20 @@ def _time(moment: datetime | None, now: datetime) -> Markup:
     )
 
 
+def quoted(text: str, known: Container[str]) -> Markup:
+    """Print a sentence whose names stand in backquotes; a beta that is known becomes a link."""
+    parts = []
+    for place, part in enumerate(text.split("`")):
+        if place % 2 and part in known:
+            link = Markup('<a class="mono" href="/betas/{0}"><bdi>{1}</bdi></a>')
+            parts.append(link.format(quote(part, safe=""), visible(part)))
+        elif place % 2:
+            parts.append(Markup("<code><bdi>{0}</bdi></code>").format(visible(part)))
+        else:
+            parts.append(escape(visible(part)))
+    return Markup("").join(parts)
+
+
 def _in_days(day: date, today: date) -> str:
     """Say how far a day is from today."""
     count = (day - today).days
@@ -151,6 +165,7 @@ class Renderer:
             "json": lambda value: json.dumps(value, ensure_ascii=False),
             "path": lambda text: quote(str(text), safe=""),
             "moment": _time,
+            "quoted": quoted,
             "in_days": _in_days,
             "every": _every,
             "words": lambda text: str(text).replace("_", " "),

@@ -67,9 +67,7 @@ def routes(pages: Pages) -> APIRouter:
 
     @router.get("/explain")
     def ask_for_error(request: Request) -> Response:
-        return pages.show(
-            request, "explain.html", form=dict(_FORM), said=None, platforms=PLATFORMS
-        )
+        return pages.show(request, "explain.html", form=dict(_FORM), said=None, platforms=PLATFORMS)
 
     @router.post("/explain")
     def explain(request: Request, form: Form) -> Response:

@@ -30,7 +30,7 @@ function setTheme(form) {
   document.cookie = `theme=${next}; path=/; max-age=31536000; samesite=lax${secure}`;
   const other = next === "dark" ? "light" : "dark";
   find("[name=to]", form).value = other;
-  find("button", form).textContent = other === "dark" ? "Dark" : "Light";
+  find("button", form).lastChild.textContent = other === "dark" ? "Dark" : "Light";
 }
 
 // --- A list to pick from gets a field that hides what does not match.
@@ -102,5 +102,11 @@ function listen() {
   for (const kind of find("meta[name=live]").dataset.types.split(" ")) stream.addEventListener(kind, refresh);
 }
 
+// Only the browser knows what "auto" is at the moment; the button offers the other.
+if (document.documentElement.dataset.theme === "auto" && matchMedia("(prefers-color-scheme: dark)").matches) {
+  const form = find("[data-theme-form]");
+  find("[name=to]", form).value = "light";
+  find("button", form).lastChild.textContent = "Light";
+}
 for (const input of document.querySelectorAll("[data-narrows]")) input.closest("label").hidden = false;
 listen();
