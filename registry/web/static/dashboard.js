@@ -53,6 +53,10 @@ document.addEventListener("submit", (event) => {
 document.addEventListener("input", (event) => {
   if (event.target.matches("[data-narrows]")) narrow(event.target);
 });
+// Narrowing the list is no choice, so the form does not hear of it.
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-narrows]")) event.stopPropagation();
+}, true);
 // A URL to share holds only what was asked.
 document.addEventListener("formdata", (event) => {
   if (event.target.method !== "get") return;
