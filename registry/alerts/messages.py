@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache
+from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from registry.alerts.sending import Message
@@ -218,7 +219,8 @@ def _grouped(events: Sequence[Event], facts: Facts) -> dict[str, Json]:
     """Return the alert about the gravest event, with the others beside it."""
     alerts = [about(event, facts) for event in _ordered(events, facts)]
     lead, others = alerts[0], alerts[1:SHOWN]
-    return {**lead, "others": others, "more": len(events) - 1 - len(others)}
+    more = len(events) - 1 - len(others)
+    return {**lead, "others": others, "more": more, "standing": None}
 
 
 def _ordered(events: Sequence[Event], facts: Facts) -> list[Event]:
@@ -306,7 +308,9 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=False,
     )
     made.filters["md"] = _markdown
+    made.filters["code"] = _code
     made.filters["plain"] = plain
+    made.filters["web"] = _is_web
     return made
 
 
@@ -327,9 +331,19 @@ def _markdown(text: object) -> str:
     return "".join(escaped)
 
 
-def _as_html(text: str) -> str:
-    from html import escape
+def _is_web(url: object) -> bool:
+    """Say whether a link may be shown as one: to the web, and without what could end it."""
+    return bool(re.fullmatch(r"https?://[^\s<>()\[\]`\"']+", str(url or ""))) and plain(url) == url
 
+
+def _code(text: object) -> object:
+    """Escape for HTML, and show what stands in backquotes as code."""
+    from markupsafe import Markup
+
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(plain(text))))  # noqa: S704 - escaped
+
+
+def _as_html(text: str) -> str:
     return "<p>" + escape(text).replace("\n", "<br>\n") + "</p>"
 
 

@@ -129,10 +129,13 @@ def hidden_in(url: str, secrets: Iterable[str]) -> list[str]:
     where others have a host, it often has the token.
     """
     scheme, _, rest = url.partition("://")
+    wholes = [rest]
     if scheme.lower() in ("http", "https"):
         account, _, place = rest.rpartition("@")
-        rest = f"{account} {place.partition('/')[2]} {place.partition('?')[2]}"
-    pieces = {url, rest, *rest.split("?"), *re.split(r"[/?&;=#@: ]+", rest)}
+        wholes = [account, place.partition("/")[2], place.partition("?")[2]]
+    pieces = {url, *wholes}
+    for whole in wholes:
+        pieces |= {*whole.split("?"), *re.split(r"[/?&;=#@: ]+", whole)}
     bare = {secret.removeprefix("whsec_") for secret in secrets}
     return sorted(pieces | {unquote(piece) for piece in pieces} | set(secrets) | bare)
 

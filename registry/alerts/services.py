@@ -21,6 +21,7 @@ import logging
 import re
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -117,9 +118,14 @@ class _Quiet(logging.Filter):
 
 @functools.cache
 def _library() -> Any:
-    """Import Apprise. What it logs stays in the outcome, where it can be masked."""
-    import apprise
+    """Import Apprise with all its plugins. What it logs stays in the outcome, where it can be masked."""
+    with warnings.catch_warnings():
+        # Its plugins import modules that Python is about to drop, long before they would use them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import apprise
+        from apprise.manager_plugins import NotificationManager
 
+        NotificationManager().load_modules()  # type: ignore[no-untyped-call]
     logger = logging.getLogger("apprise")
     logger.propagate = False
     logger.addHandler(logging.NullHandler())
@@ -130,6 +136,7 @@ def _library() -> Any:
 
 
 def _plugins() -> Any:
+    _library()
     from apprise.manager_plugins import NotificationManager
 
     return NotificationManager()  # type: ignore[no-untyped-call]
@@ -181,9 +188,9 @@ def _admit(scheme: str, rules: Rules) -> None:
 
 
 def _parsed(url: str) -> dict[str, Any]:
+    _library()
     from apprise import plugins
 
-    _library()
     try:
         parsed = plugins.url_to_dict(url)  # type: ignore[no-untyped-call]
     except Exception:  # Plugins parse by hand, and what they raise holds the URL.
@@ -230,6 +237,7 @@ def _wrong(sentence: str) -> Refused:
 
 def send(url: str, secrets: Sequence[str], message: Message, rules: Rules) -> Outcome:
     """Try once. What goes wrong is told in the outcome."""
+    _library()  # The first import may take as long as a try; the receiver is not to blame for it.
     started = time.monotonic()
     hidden = hidden_in(url, secrets)
     try:

@@ -22,6 +22,7 @@ from typing import Any, Final
 import httpcore2
 import httpx2
 from standardwebhooks import Webhook
+from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from registry import __version__
 from registry.alerts import guard
@@ -43,7 +44,6 @@ MOST_BYTES: Final = 65_536
 BODY_SECONDS: Final = 2.0
 _UNREACHED: Final = (
     (httpcore2.TimeoutException, "The receiver did not answer in time."),
-    (httpcore2.ConnectError, "No connection to the receiver."),
     (httpcore2.ProtocolError, "The receiver's answer is not HTTP, or it closed before answering."),
     (httpcore2.NetworkError, "The connection broke before the receiver answered."),
 )
@@ -151,7 +151,7 @@ def sign(
     moment = now.astimezone(UTC)
     try:
         signatures = [Webhook(secret).sign(id, moment, body) for secret in secrets]
-    except (ValueError, RuntimeError):
+    except (ValueError, EmptyWebhookSecretError):
         raise Refused("A secret cannot be read; rotate it.", "permanent") from None
     return {
         "webhook-id": id,
@@ -222,16 +222,20 @@ def _sentences(place: guard.Place) -> Iterator[None]:
     """Turn the errors of the line into sentences that hold no more than the host."""
     try:
         yield
-    except httpcore2.ConnectError as error:
-        if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-            sentence = f"The certificate of {place.host} does not verify: {error.__cause__.verify_message}."
-            raise Refused(sentence, "transient") from None
+    except _Untrusted as error:
+        sentence = f"The certificate of {place.host} does not verify: {str(error).rstrip('.')}."
+        raise Refused(sentence, "transient") from None
+    except httpcore2.ConnectError:
         raise Refused(f"No connection to {place.host}, port {place.port}.", "transient") from None
     except httpcore2.LocalProtocolError:
         raise Refused("The request cannot be written as HTTP.", "permanent") from None
     except tuple(kind for kind, _ in _UNREACHED) as error:
         sentence = next(text for kind, text in _UNREACHED if isinstance(error, kind))
         raise Refused(sentence, "transient") from None
+
+
+class _Untrusted(httpcore2.ConnectError):
+    """The receiver's certificate does not verify; says why."""
 
 
 class _Line(httpcore2.NetworkBackend):
@@ -326,5 +330,7 @@ def _mapped(late: type[Exception], broken: type[Exception]) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise late from error
+    except ssl.SSLCertVerificationError as error:
+        raise _Untrusted(error.verify_message) from error
     except OSError as error:
         raise broken from error

@@ -225,7 +225,7 @@ def call(options: Options, method: str, path: str, **more: Any) -> Json:
     url = f"{(options.url or '').rstrip('/')}{path}"
     try:
         answer = httpx2.request(method, url, headers=headers, timeout=30, **more)
-        body = answer.json()
+        body = None if answer.status_code == 204 else answer.json()
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise click.ClickException(
             f"Cannot reach {url}: {error or type(error).__name__}."
