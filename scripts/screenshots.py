@@ -21,10 +21,11 @@ from typing import Any
 
 import httpx2
 import uvicorn
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 
 from registry import auth, catalog, jobs, simulator, targets
-from registry.app import create_app, make_probes, make_sources, prepare
+from registry.alerts.deliveries import Load
+from registry.app import create_app, make_alerts, make_probes, make_sources, prepare
 from registry.config import Settings, Target
 from registry.db import Database
 
@@ -49,6 +50,7 @@ PAGES = {
     "builder-invalid": f"/builder?feature=compact&beta={DEAD}",
     "explain": "/explain",
     "changelog": "/changelog",
+    "alerts": "/alerts",
     "targets": "/targets",
     "sign-in": "/sign-in?ended=1",
     "problem": "/betas/mcp-clinet-2025-11-20",
@@ -77,10 +79,11 @@ def _settings(folder: str, upstream: str) -> Settings:
         sources=["catalog"],
         targets=[Target.model_validate(item | common) for item in found],
         scheduler=False,
+        receivers_private=True,
     )
 
 
-def _live_a_month(settings: Settings, world: simulator.Simulator) -> str:
+def _live_a_month(settings: Settings, world: simulator.Simulator, upstream: str) -> str:
     """Let a month pass: sweeps, a death, a refusal on one platform, one that is being confirmed."""
     now = datetime.now(UTC).replace(microsecond=0)
     clock = _Clock(now - timedelta(days=30))
@@ -98,6 +101,9 @@ def _live_a_month(settings: Settings, world: simulator.Simulator) -> str:
             for name in names or probes:
                 jobs.probe(database, probes[name], clock, lambda _seconds: None)
 
+    alerts = make_alerts(settings, database)
+    for wanted in _subscriptions(upstream):
+        alerts.subscribe(wanted)
     sweep(12)
     _refuse(world, DEAD)
     sweep(4, "claude-api")
@@ -118,10 +124,24 @@ def _live_a_month(settings: Settings, world: simulator.Simulator) -> str:
     clock.now = now - timedelta(minutes=31)
     _refuse(world, PENDING)
     jobs.probe(database, probes["claude-api"], clock, lambda _seconds: None)
+    for claim in alerts.advance(Load(room=100, slow_room=100)):
+        alerts.record([alerts.attempt(claim)])
     with database.write() as session:
         token = auth.create(session, "demo", "admin", now)[1]
     database.close()
     return token
+
+
+def _subscriptions(upstream: str) -> list[dict[str, Any]]:
+    """Return who hears of what: one receiver that answers (not as it should), one that is not there."""
+    dying = {"types": ["beta.retired", "beta.refused", "beta.deprecated"]}
+    return [
+        {"name": "platform team", "channel": "webhook", "url": f"{upstream}/hooks/betas"},
+        {
+            "name": "payments on call", "channel": "webhook", "url": "http://127.0.0.1:9/hook",
+            "filter": dying, "schedule": "daily", "team": "payments",
+        },
+    ]  # fmt: skip
 
 
 def _refuse(world: simulator.Simulator, beta: str) -> None:
@@ -137,7 +157,7 @@ def demo() -> Iterator[tuple[str, str]]:
     with tempfile.TemporaryDirectory() as folder, simulator.running(world) as upstream:
         settings = _settings(folder, upstream)
         prepare(settings)
-        token = _live_a_month(settings, world)
+        token = _live_a_month(settings, world, upstream)
         config = uvicorn.Config(create_app(settings), port=0, log_config=None, lifespan="on")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, daemon=True)
@@ -208,7 +228,7 @@ def _draw(page: Page, path: Path) -> None:
     size = page.viewport_size or {"width": 1280}
     tall = min(page.evaluate("document.documentElement.scrollHeight"), 1700)
     shown = path.parent == ROOT / "docs" / "screenshots"
-    clip = {"x": 0, "y": 0, "width": size["width"], "height": 800 if shown else tall}
+    clip: FloatRect = {"x": 0, "y": 0, "width": size["width"], "height": 800 if shown else tall}
     page.screenshot(path=path, full_page=True, clip=clip, animations="disabled")
 
 

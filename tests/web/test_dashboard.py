@@ -35,9 +35,11 @@ ONE_DATABASE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True
 BROWSER = {"Accept": "text/html,application/xhtml+xml", "Accept-Encoding": "identity"}
 PAGES = (
     "/", "/betas", f"/betas/{DYING}", "/lifelines", "/matrix", f"/builder?beta={LIVE},{GONE}",
-    "/explain", "/changelog", "/targets", "/sign-in", "/nothing-here", "/problems/not-found",
+    "/explain", "/changelog", "/alerts", "/targets", "/sign-in", "/nothing-here", "/problems/not-found",
 )  # fmt: skip
-LISTS = ("/betas", "/lifelines", "/matrix", "/changelog", "/builder", "/targets", "/sign-in")
+LISTS = (
+    "/betas", "/lifelines", "/matrix", "/changelog", "/builder", "/alerts", "/targets", "/sign-in",
+)  # fmt: skip
 STATIC = Path(__file__).parents[2] / "registry" / "web" / "static"
 
 
@@ -473,6 +475,46 @@ def test_another_sessions_form_is_refused(service: Service) -> None:
     assert answer.status_code == 403
     assert service.call("POST", "/sign-out", data={"csrf": csrf_of(service)}).status_code == 303
     assert "Sign out" not in look(service, "/").text
+
+
+@ONE_DATABASE
+def test_alerts_are_made_tested_muted_and_removed(start: Callable[..., Service]) -> None:
+    """The secret is shown once; a receiver that cannot be reached is told with its answer."""
+    service = start(receivers_private=True)
+    assert "sign in to see them" in look(service, "/alerts").text
+    sign_in(service, "write")
+    csrf = csrf_of(service)
+
+    def press(path: str, **form: str) -> str:
+        answer = service.call("POST", path, data={"csrf": csrf} | form, headers=BROWSER)
+        if answer.status_code == 303:
+            answer = service.get(answer.headers["location"], headers=BROWSER)
+        return re.sub(r"\s+", " ", _Page(answer.text).text)
+
+    assert "Not subscribed." in press("/alerts", name="ops", url="nowhere")
+    made = press(
+        "/alerts", name=MARKUP, url="http://127.0.0.1:9/hook", types="beta.retired, beta.refused"
+    )
+    assert re.search(r"whsec_\S{20}", made)
+    page = look(service, "/alerts")
+    assert "whsec_" not in page.text
+    assert not page.all("img")
+    assert "types: beta.retired, beta.refused" in re.sub(r"\s+", " ", page.text)
+    assert "The test was sent" in press("/alerts/subscriptions/1/test")
+    failed = look(service, "/alerts?status=failed&status=dead").text
+    assert "Redeliver" in failed
+    assert "muted" in press("/alerts/subscriptions/1/mute", **{"for": "1d"})
+    assert "Mute for one of 1h, 1d, 7d" in press("/alerts/subscriptions/1/mute", **{"for": "x"})
+    assert "It is heard again" in press("/alerts/subscriptions/1/unmute")
+    number = re.search(r'href="/alerts/deliveries/([^"]+)"', service.get("/alerts").text)
+    assert number
+    assert "Attempts" in look(service, f"/alerts/deliveries/{number[1]}").text
+    assert "It is sent again" in press(f"/alerts/deliveries/{number[1]}/redeliver")
+    assert "seen to" in press(f"/alerts/deliveries/{number[1]}/acknowledge")
+    assert "There is no" in press("/alerts/deliveries/nothing/redeliver")
+    assert "has a number" in press("/alerts/subscriptions/x/test")
+    assert "Removed" in press("/alerts/subscriptions/1/remove")
+    assert "Nobody hears of anything yet" in look(service, "/alerts").text
 
 
 def test_without_a_secret_key_signing_in_says_what_is_missing(

@@ -23,7 +23,9 @@ class Asked:
     def __init__(self, request: Request, known: Sequence[str]) -> None:
         self.path = request.url.path
         self._pairs = [
-            (key, value) for key, value in request.query_params.multi_items() if value.strip()
+            (key, text)
+            for key, value in request.query_params.multi_items()
+            if (text := value.replace("\0", "")).strip()  # PostgreSQL holds no NUL
         ]
         self.notices: list[str] = []
         for key in dict.fromkeys(key for key, _ in self._pairs if key not in known):

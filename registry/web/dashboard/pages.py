@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 NAVIGATION: Final = (
     ("/", "Overview"), ("/betas", "Betas"), ("/lifelines", "Lifelines"), ("/matrix", "Matrix"),
-    ("/builder", "Builder"), ("/explain", "Explain"), ("/changelog", "Changelog"),
+    ("/builder", "Builder"), ("/explain", "Explain"), ("/changelog", "Changelog"), ("/alerts", "Alerts"),
     ("/targets", "Targets"),
 )  # fmt: skip
 
@@ -57,13 +57,20 @@ class Pages:
 
     def part(self, read: Callable[[Transaction], T]) -> Part[T]:
         """Read a part of a page from the database; a database that is away costs only that part."""
+
+        def opened() -> T:
+            with self.context.database.read() as session:
+                return read(session)
+
+        return self.tried(opened)
+
+    def tried(self, read: Callable[[], T]) -> Part[T]:
+        """Read a part of a page by a function that opens the database itself."""
+        problem = self.context.live.problem
+        if problem:  # known within a quarter of a second, so nobody waits for a time-out
+            return Part(problem=problem)
         try:
-            if (
-                self.context.live.problem
-            ):  # known within a quarter of a second, so nobody waits for it
-                raise Unavailable(self.context.live.problem)
-            with self.context.database.read() as opened:
-                return Part(value=read(opened))
+            return Part(value=read())
         except Unavailable as error:
             return Part(problem=error.detail)
 
@@ -71,10 +78,12 @@ class Pages:
         self, request: Request, read: Callable[[Transaction], T], scope: auth.Scope = "read"
     ) -> Part[T]:
         """Read a part that only somebody who is signed in may see."""
+        return self.part(read) if self.may(request, scope) else Part(locked=True)
+
+    def may(self, request: Request, scope: auth.Scope = "read") -> bool:
+        """Say whether whoever asks is signed in with this scope."""
         session = self.sessions.read(request)
-        if session is None or not session.may(scope):
-            return Part(locked=True)
-        return self.part(read)
+        return session is not None and session.may(scope)
 
     def show(
         self, request: Request, template: str, *, status: int = 200, **values: Any
