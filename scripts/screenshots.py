@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def _settings(folder: str, upstream: str) -> Settings:
     )
 
 
-def _live_a_month(settings: Settings, world: simulator.Simulator, upstream: str) -> str:
+def _live_a_month(settings: Settings, world: simulator.Simulator, receiver: str) -> str:
     """Let a month pass: sweeps, a death, a refusal on one platform, one that is being confirmed."""
     now = datetime.now(UTC).replace(microsecond=0)
     clock = _Clock(now - timedelta(days=30))
@@ -102,7 +103,7 @@ def _live_a_month(settings: Settings, world: simulator.Simulator, upstream: str)
                 jobs.probe(database, probes[name], clock, lambda _seconds: None)
 
     alerts = make_alerts(settings, database)
-    for wanted in _subscriptions(upstream):
+    for wanted in _subscriptions(receiver):
         alerts.subscribe(wanted)
     sweep(12)
     _refuse(world, DEAD)
@@ -124,19 +125,39 @@ def _live_a_month(settings: Settings, world: simulator.Simulator, upstream: str)
     clock.now = now - timedelta(minutes=31)
     _refuse(world, PENDING)
     jobs.probe(database, probes["claude-api"], clock, lambda _seconds: None)
-    for claim in alerts.advance(Load(room=100, slow_room=100)):
-        alerts.record([alerts.attempt(claim)])
+    while claims := alerts.advance(Load(room=100, slow_room=100)):
+        alerts.record([alerts.attempt(claim) for claim in claims])
     with database.write() as session:
         token = auth.create(session, "demo", "admin", now)[1]
     database.close()
     return token
 
 
-def _subscriptions(upstream: str) -> list[dict[str, Any]]:
-    """Return who hears of what: one receiver that answers (not as it should), one that is not there."""
+class _Receiver(BaseHTTPRequestHandler):
+    """Takes every message."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def _receiver() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), _Receiver) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def _subscriptions(receiver: str) -> list[dict[str, Any]]:
+    """Return who hears of what: one receiver that answers, one that is not there."""
     dying = {"types": ["beta.retired", "beta.refused", "beta.deprecated"]}
     return [
-        {"name": "platform team", "channel": "webhook", "url": f"{upstream}/hooks/betas"},
+        {"name": "platform team", "channel": "webhook", "url": f"{receiver}/hooks/betas"},
         {
             "name": "payments on call", "channel": "webhook", "url": "http://127.0.0.1:9/hook",
             "filter": dying, "schedule": "daily", "team": "payments",
@@ -157,7 +178,8 @@ def demo() -> Iterator[tuple[str, str]]:
     with tempfile.TemporaryDirectory() as folder, simulator.running(world) as upstream:
         settings = _settings(folder, upstream)
         prepare(settings)
-        token = _live_a_month(settings, world, upstream)
+        with _receiver() as receiver:
+            token = _live_a_month(settings, world, receiver)
         config = uvicorn.Config(create_app(settings), port=0, log_config=None, lifespan="on")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, daemon=True)

@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from registry import auth
 from registry.core.errors import Forbidden, Unavailable
-from registry.core.facts import Snapshot
+from registry.core.facts import Event, Snapshot
 from registry.core.wording import tell
 from registry.web import Context
 from registry.web.dashboard.rendering import HEADERS, Renderer
@@ -39,12 +39,32 @@ class Part(Generic[T]):
     locked: bool = False
 
 
+class _Titles:
+    """The titles of events, as `wording` tells them: each is told once for a snapshot."""
+
+    def __init__(self, context: Context) -> None:
+        self._live = context.live
+        self._told: dict[int, str] = {}
+        self._snapshot: Snapshot | None = None
+
+    def of(self, event: Event) -> str:
+        """Return the title of an event."""
+        snapshot = self._live.snapshot
+        if snapshot is not self._snapshot or len(self._told) > 5000:
+            self._told, self._snapshot = {}, snapshot
+        title = self._told.get(event.id)
+        if title is None:
+            title = self._told[event.id] = tell(event, snapshot).title
+        return title
+
+
 class Pages:
     """Makes pages for whoever asks; made once, used by all routes."""
 
     def __init__(self, context: Context, renderer: Renderer, sessions: Sessions) -> None:
         self.context, self.sessions = context, sessions
         self._renderer = renderer
+        self._titles = _Titles(context)
 
     def reader(self, request: Request) -> None:
         """Let pass whoever may read: everybody where reads are public. Raises `Forbidden`."""
@@ -112,7 +132,7 @@ class Pages:
             "probing": self.context.probing,
             "stream": None,
             "notices": (),
-            "tell": lambda event: tell(event, live.snapshot),
+            "title_of": self._titles.of,
         }
 
     def problem(self, request: Request, status: int, title: str, detail: str) -> Response | None:

@@ -65,17 +65,12 @@ def routes(pages: Pages) -> APIRouter:
         snapshot = pages.snapshot()
         asked = Asked(request, (*_FILTERS, "sort", "page"))
         found = _sorted(_select(snapshot.betas.values(), asked), asked)
-        number = asked.number("page", 1)
-        last = max(1, -(-len(found) // PAGE))
-        shown = found[(min(number, last) - 1) * PAGE :][:PAGE]
+        shown = _page(found, asked)
         return pages.show(
             request,
             "betas.html",
             asked=asked,
-            betas=shown,
-            count=len(found),
-            number=min(number, last),
-            last=last,
+            **shown,
             notices=asked.notices,
             sort=asked.word("sort", _SORTS_BOTH, "name"),
             **_choices(snapshot),
@@ -112,14 +107,13 @@ def routes(pages: Pages) -> APIRouter:
     @router.get("/matrix")
     def matrix(request: Request) -> Response:
         snapshot = pages.snapshot()
-        asked = Asked(request, _FILTERS)
-        found = _select(snapshot.betas.values(), asked)
+        asked = Asked(request, (*_FILTERS, "page"))
+        found = sorted(_select(snapshot.betas.values(), asked), key=lambda beta: beta.name)
         return pages.show(
             request,
             "matrix.html",
             asked=asked,
-            betas=sorted(found, key=lambda item: item.name),
-            count=len(found),
+            **_page(found, asked),
             notices=asked.notices,
             **_choices(snapshot),
         )
@@ -201,6 +195,14 @@ def _sorted(betas: list[Beta], asked: Asked) -> list[Beta]:
         return betas[::-1] if sort.startswith("-") else betas
     betas.sort(key=key, reverse=sort.startswith("-"))
     return betas
+
+
+def _page(found: Sequence[Beta], asked: Asked) -> dict[str, Any]:
+    """Cut out the page that is asked for."""
+    last = max(1, -(-len(found) // PAGE))
+    number = min(asked.number("page", 1), last)
+    shown = found[(number - 1) * PAGE : number * PAGE]
+    return {"betas": shown, "count": len(found), "number": number, "last": last}
 
 
 def _choices(snapshot: Snapshot) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Container, Mapping
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -20,7 +21,8 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import Response
 
-from registry.core.facts import EVENT_TYPES, rfc3339
+from registry.core.facts import EVENT_TYPES, Beta, rfc3339
+from registry.core.names import PLATFORMS
 from registry.web.answers import etag_of, matches
 from registry.web.dashboard.assets import Assets, takes_gzip
 
@@ -115,6 +117,26 @@ def _time(moment: datetime | None, now: datetime) -> Markup:
     )
 
 
+_LETTERS: Final = dict(zip(PLATFORMS, "AWGBVF", strict=True))
+
+
+def letters(beta: Beta) -> Markup:
+    """Print a beta's state on each platform as a coloured letter; a dot where nothing is known."""
+    shown = []
+    for platform, letter in _LETTERS.items():
+        known = beta.platforms.get(platform)
+        state = known.state if known else "unknown"
+        shown.append(_letter(platform, letter, state))
+    return Markup("").join(shown)
+
+
+@cache
+def _letter(platform: str, letter: str, state: str) -> Markup:
+    return Markup('<span class="letter {0}" title="{1}: {2}">{3}</span>').format(
+        tone(state), platform, state, letter if state != "unknown" else "·"
+    )
+
+
 def quoted(text: str, known: Container[str]) -> Markup:
     """Print a sentence whose names stand in backquotes; a beta that is known becomes a link."""
     parts = []
@@ -158,7 +180,7 @@ class Renderer:
             auto_reload=False,
         )
         self._environment.globals |= {
-            "asset": assets.url, "tone": tone, "event_types": " ".join(EVENT_TYPES),
+            "asset": assets.url, "tone": tone, "letters": letters, "event_types": " ".join(EVENT_TYPES),
         }  # fmt: skip
         self._environment.filters |= {
             "link": safe_link,
