@@ -35,7 +35,7 @@ from registry.sealing import Sealer
 from registry.sources import Source
 from registry.sources.catalog import CatalogSource
 from registry.targets import Plan
-from registry.web import MAX_BODY, Context, api, dashboard, errors, probes, schemas
+from registry.web import MAX_BODY, Context, api, dashboard, errors, feeds, probes, schemas, stream
 from registry.web import alerts as alerts_web
 from registry.web.header import HeaderEndpoint
 
@@ -142,18 +142,21 @@ def create_app(settings: Settings) -> ASGIApp:
         every={target.name: target.every for target in targets_of(settings)},
     )
 
+    streams = stream.Streams(database, live)
+
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         stop = threading.Event()
         live.refresh()
         poll = threading.Thread(target=_poll, args=(live, stop), name="refresh", daemon=True)
         poll.start()
         works = _works(settings, database, alerts) if settings.scheduler else []
         try:
-            yield
+            yield {"streams": streams}
         finally:
             stop.set()
             poll.join()
+            streams.stop()
             for work in works:
                 work.stop()
             database.close()
@@ -171,7 +174,9 @@ def create_app(settings: Settings) -> ASGIApp:
     api.install(app, context)
     probes.install(app, context)
     alerts_web.install(app, context)
-    dashboard.install(app, pages, assets)
+    feeds.install(app, context)
+    stream.install(app, context, streams)
+    dashboard.install(app, pages, assets, streams)
     _document(app)
     return HeaderEndpoint(_Measured(errors.Bounded(app, MAX_BODY), context), context)
 

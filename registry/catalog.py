@@ -38,7 +38,7 @@ from registry.core.facts import (
 from registry.core.lifecycle import Standing
 from registry.core.names import PLATFORMS, is_well_formed, parse
 from registry.core.resolution import current_of
-from registry.core.sunsets import approaching, told
+from registry.core.sunsets import CARRIERS, Ending, approaching, endings, told
 from registry.core.wire import beta_from_json, beta_to_json
 from registry.models import (
     BetaRow,
@@ -64,12 +64,13 @@ __all__ = [
     "advance",
     "amend",
     "apply",
+    "calendar",
     "claims",
     "events",
     "evidence",
     "import_claims",
     "insert",
-    "newest_event",
+    "newest",
     "read_event",
     "read_standing",
     "record_failure",
@@ -129,7 +130,10 @@ class SourceStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventFilter:
-    """Which events: `after` is an id (exclusive), `from_` a moment (inclusive)."""
+    """Which events: `after` is an id (exclusive), `from_` a moment (inclusive).
+
+    `mentions`: members of a beta, one of which the event's `after` must hold.
+    """
 
     after: int | None = None
     before: int | None = None
@@ -138,6 +142,7 @@ class EventFilter:
     betas: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     platforms: tuple[str, ...] = ()
+    mentions: tuple[str, ...] = ()
     ascending: bool = False
 
 
@@ -279,7 +284,7 @@ def _tell_of_sunsets(writer: Writer) -> None:
     session, today = writer.session, writer.now.astimezone(UTC).date()
     ending = {name: beta for name, beta in _betas(session, None).items() if beta.sunset_on}
     wanted = EventFilter(types=("beta.sunset_approaching",), betas=tuple(sorted(ending)))
-    known = told(events(session, wanted, limit=None)) if ending else {}
+    known = told(events(session, wanted, limit=None))
     for name, beta in sorted(ending.items()):
         days = approaching(beta, known.get(name, ()), today)
         if days is not None and beta.sunset_on is not None:
@@ -731,11 +736,20 @@ def revision(session: Session) -> tuple[int, int]:
     return row.generation, row.tokens
 
 
-def newest_event(session: Session) -> int:
-    """Return the id of the newest event, holding back writers until the transaction ends."""
-    row = session.get(RevisionRow, 1, with_for_update=True, populate_existing=True)
+def newest(session: Session, *, hold: bool = False) -> int:
+    """Return the id of the newest event, 0 before the first; `hold` keeps writers waiting after it."""
+    row = session.get(RevisionRow, 1, with_for_update=hold or None, populate_existing=True)
     assert row is not None, "the first migration inserts it"
     return row.event
+
+
+def calendar(session: Session, betas: Sequence[str], features: Sequence[str]) -> dict[str, Ending]:
+    """Return the announced ends of betas, with how they moved; of all where none is named."""
+    wanted = EventFilter(
+        types=CARRIERS, betas=tuple(betas), features=tuple(features),
+        mentions=("sunset_on", "status"), ascending=True,
+    )  # fmt: skip
+    return endings(events(session, wanted, limit=None))
 
 
 def snapshot(session: Session) -> Snapshot:
@@ -888,6 +902,9 @@ def events(session: Session, wanted: EventFilter, limit: int | None) -> list[Eve
     for column, values in columns:
         if values:
             query = query.where(column.in_(values))
+    if wanted.mentions:
+        told = sa.cast(EventRow.after, sa.Text)
+        query = query.where(sa.or_(*(told.like(f'%"{member}"%') for member in wanted.mentions)))
     if wanted.after is not None:
         query = query.where(EventRow.id > wanted.after)
     if wanted.before is not None:

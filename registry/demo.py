@@ -25,7 +25,7 @@ from registry import simulator
 from registry.app import create_app, prepare
 from registry.config import Settings, Target
 from registry.core.errors import Unavailable
-from registry.serving import listen, load_catalog
+from registry.serving import Protocol, listen, load_catalog
 
 __all__ = ["run"]
 
@@ -115,7 +115,9 @@ def _service(folder: str, upstream: str, port: int) -> Iterator[str]:
     load_catalog(settings)
     listener = listen(settings.host, settings.port)
     server = uvicorn.Server(
-        uvicorn.Config(create_app(settings), log_config=None, access_log=False, lifespan="on")
+        uvicorn.Config(
+            create_app(settings), log_config=None, access_log=False, lifespan="on", http=Protocol
+        )
     )
     logging.getLogger().setLevel(logging.ERROR)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

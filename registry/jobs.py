@@ -248,6 +248,7 @@ class Live:
         self._seen: tuple[int, int] | None = None
         self._admin = {auth.digest(admin_token): "admin"} if admin_token else {}
         self._lock = threading.Lock()
+        self._watchers: list[Callable[[], None]] = []
         self.snapshot: Snapshot | None = None
         self.tokens: Mapping[str, str] = dict(self._admin)
         self.problem: str | None = "The first snapshot is not loaded yet."
@@ -256,10 +257,18 @@ class Live:
         """Load what moved since last time; returns whether anything did. Never raises."""
         with self._lock:
             try:
-                return self._load()
+                moved = self._load()
             except RegistryError as error:
                 self.problem = error.detail
                 return False
+        if moved:
+            for tell in self._watchers:
+                tell()
+        return moved
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Call `tell`, from the thread that refreshes, whenever something moved. It must not raise."""
+        self._watchers.append(tell)
 
     def _load(self) -> bool:
         with self._database.read() as session:

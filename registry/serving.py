@@ -7,9 +7,11 @@ import platform
 import shutil
 import socket
 from pathlib import Path
+from typing import Final
 
 import click
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from registry import __version__, catalog, config, jobs
@@ -28,7 +30,25 @@ from registry.core.errors import RegistryError, Unavailable
 from registry.db import Database, is_current
 from registry.probing.platforms import ConfigError, Upstream, cost_per_day
 
-__all__ = ["findings", "listen", "load_catalog", "run"]
+__all__ = ["Protocol", "findings", "listen", "load_catalog", "run"]
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP, but the application hears of a shutdown and ends its streams.
+
+    ASGI tells it only after the last connection has closed, which a stream would never let happen.
+    """
+
+    def shutdown(self) -> None:
+        """Let this connection end with the answer that is under way."""
+        streams = self.app_state.get("streams")
+        if streams is not None:
+            streams.close()
+        super().shutdown()
+
+
+GRACE: Final = 10
+"""Seconds that answers under way have to end once the server stops."""
 
 
 def run(settings: Settings, config_file: str | None) -> None:
@@ -44,7 +64,10 @@ def run(settings: Settings, config_file: str | None) -> None:
         click.echo(
             "Reads are open to everybody who can reach it (BETA_REGISTRY_PUBLIC_READ).", err=True
         )
-    options = {"log_config": None, "access_log": False, "lifespan": "on", "server_header": False}
+    options = {
+        "log_config": None, "access_log": False, "lifespan": "on", "server_header": False,
+        "http": Protocol, "timeout_graceful_shutdown": GRACE,
+    }  # fmt: skip
     if settings.workers == 1:
         server = uvicorn.Server(uvicorn.Config(create_app(settings), **options))  # type: ignore[arg-type]
         server.run(sockets=[listener])

@@ -21,6 +21,7 @@ import uvicorn
 from registry import app as composition
 from registry import db
 from registry.config import Settings
+from registry.serving import Protocol
 
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("suite")
@@ -141,7 +142,13 @@ def serve() -> Iterator[Serve]:
     def start(**given: object) -> httpx2.Client:
         settings = Settings(**{"scheduler": False, **given})  # type: ignore[arg-type]
         server = uvicorn.Server(
-            uvicorn.Config(composition.create_app(settings), port=0, log_config=None, lifespan="on")
+            uvicorn.Config(
+                composition.create_app(settings),
+                port=0,
+                log_config=None,
+                lifespan="on",
+                http=Protocol,
+            )
         )
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()

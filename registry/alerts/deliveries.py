@@ -12,6 +12,7 @@ its claim after `CLAIM`; the message then goes out again under the same id.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -68,6 +69,7 @@ BATCHES: Final = 50
 """Transactions fanned out in one of ours: it stays short."""
 
 KEEP: Final = timedelta(days=90)
+_PLACES: Final = itertools.count()
 STATUSES: Final = ("pending", "sent", "failed", "dead")
 _OPEN: Final = ("pending", "failed")
 
@@ -229,8 +231,12 @@ def _enqueue(
 def add(
     session: Session, subscription: int, kind: str, now: datetime, note: str | None = None
 ) -> str:
-    """Put a message on its way, to be sent at once. Returns its id, which all attempts share."""
-    number = f"msg_{int(now.timestamp() * 1000):012x}{secrets.token_hex(6)}"
+    """Put a message on its way, to be sent at once. Returns its id, which all attempts share.
+
+    Ids grow with time, and of one moment in the order in which they were made here.
+    """
+    place = next(_PLACES) % 0x1000000
+    number = f"msg_{int(now.timestamp() * 1000):012x}{place:06x}{secrets.token_hex(5)}"
     session.add(
         DeliveryRow(
             id=number, subscription=subscription, kind=kind, title="", note=note, status="pending",

@@ -244,11 +244,12 @@ _TITLES: Final = {
 def _without_event(
     kind: str, name: str, note: str | None, facts: Facts, standing: Mapping[str, Json] | None
 ) -> dict[str, Json]:
+    title = _TITLES[kind].format(plain(name).replace("`", "'"))
     return {
         "event": None,
         "severity": "warning" if kind == "notice" else "info",
-        "title": _TITLES[kind].format(plain(name).replace("`", "'")),
-        "text": note or "",
+        "title": title,
+        "text": note or title,
         "beta": None,
         "affected": [],
         "affected_total": 0,

@@ -236,7 +236,7 @@ def create(
         secret = made = channels.new_secret()
     schedule = wanted.get("schedule", "immediate")
     timezone = wanted.get("timezone", "UTC")
-    newest = catalog.newest_event(session)
+    newest = catalog.newest(session, hold=True)
     row = SubscriptionRow(
         name=wanted["name"],
         team=wanted.get("team"),

@@ -1,4 +1,4 @@
-"""Commands that read: betas, features, header, check, changelog; and the operator's word."""
+"""Commands that read: betas, features, header, check; and the operator's word."""
 
 from __future__ import annotations
 
@@ -354,48 +354,6 @@ def check(options: Options, /, value: str | None, file: Any, fail_on: str, **ask
         print_footer(facts)
     code = max((_CODES.get(item["verdict"], 0) for item in found["betas"]), default=0)
     return code if code >= {"deprecated": 2, "retired": 3, "never": 9}[fail_on] else 0
-
-
-@cli.command()
-@click.option("--since", help="An event's id (exclusive) or a date.")
-@click.option("--type", "types", multiple=True, help="Only this type of event; repeatable.")
-@click.option("--beta", multiple=True, help="Only of this beta; repeatable.")
-@click.option("--feature", multiple=True, help="Only of this feature; repeatable.")
-@click.option("--limit", type=click.IntRange(1, 500), default=30, show_default=True)
-@common
-@click.pass_obj
-def changelog(
-    options: Options,
-    since: str | None,
-    types: Sequence[str],
-    beta: Sequence[str],
-    feature: Sequence[str],
-    limit: int,
-) -> None:
-    """Show what changed, newest first."""
-    facts = facts_of(options)
-    query: dict[str, Any] = {"limit": limit}
-    for key, given in (("type", types), ("beta", beta), ("feature", feature)):
-        if given:
-            query[key] = list(given)
-    if since:
-        query["since"] = since
-    found = facts.events(query)
-    if options.as_json:
-        print_json(found)
-        return
-    rows = [
-        (
-            event["id"],
-            event["at"][:16].replace("T", " "),
-            event["type"],
-            event["beta"],
-            event["reason"][:160],
-        )
-        for event in found["items"]
-    ]
-    print_table(("ID", "RECORDED", "WHAT", "BETA", "WHY"), rows, "No event matches.")
-    print_footer(facts)
 
 
 @cli.command()

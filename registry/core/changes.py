@@ -666,12 +666,12 @@ def _discovered(found: Derived, now: datetime, backfill: bool) -> Event:
     beta, first = found.beta, found.beta.first_seen
     source = first.source if first else "registry"
     version = f" {first.version}" if first and first.version else ""
-    seen = f" First seen in {source}{version} on {first.at.date()}." if first else ""
+    seen = f"First seen in {source}{version} on {first.at.date()}." if first else "It is new."
     why = found.deciding.get("status")
     return Event(
         type="beta.discovered",
         at=now,
-        reason=f"New: {beta.name}, {beta.status}.{seen}",
+        reason=seen,
         source=source,
         effective_on=beta.announced_on or (first.at.date() if first else None),
         backfill=backfill,

@@ -16,9 +16,15 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from registry.core.errors import Invalid
-from registry.core.facts import Beta, Json, Snapshot, parse_time, to_json
+from registry.core.facts import Beta, Event, Json, Snapshot, parse_time, to_json
 
-__all__ = ["beta_from_json", "beta_to_json", "snapshot_from_json", "snapshot_to_json"]
+__all__ = [
+    "beta_from_json",
+    "beta_to_json",
+    "event_from_json",
+    "snapshot_from_json",
+    "snapshot_to_json",
+]
 
 _Reader = Callable[[Any, str], Any]
 """Turns (a JSON value, where it stands) into a value of `facts.py`, or raises `_Rubbish`."""
@@ -38,6 +44,12 @@ def beta_from_json(data: Json) -> Beta:
     """Read what `beta_to_json` printed. Raises `Invalid` with slug `invalid-snapshot`."""
     beta: Beta = _read(Beta, data, "beta")
     return beta
+
+
+def event_from_json(data: Json) -> Event:
+    """Read an event as the API prints it; members that are not known here are left out. Raises `Invalid`."""
+    event: Event = _read(Event, data, "event")
+    return event
 
 
 def snapshot_to_json(snapshot: Snapshot) -> dict[str, Json]:

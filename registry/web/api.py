@@ -7,9 +7,10 @@ goes on while the database is away. Events, evidence, sources and exports read t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date as Date  # noqa: N812 - `date` is a word of the routes below
 from datetime import datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
 from prometheus_client import generate_latest
@@ -38,7 +39,28 @@ from registry.jobs import export_catalog as export_all
 from registry.web import Context, schemas
 from registry.web.answers import answer, page, read_cursor, write_cursor
 
-__all__ = ["Cursor", "Limit", "Name", "Words", "install", "known_beta", "moment", "needs", "words"]
+__all__ = [
+    "MAX_ID",
+    "Asked",
+    "Cursor",
+    "Limit",
+    "Name",
+    "Words",
+    "changelog",
+    "event_json",
+    "event_writer",
+    "find_events",
+    "holds",
+    "install",
+    "known_beta",
+    "moment",
+    "needs",
+    "since_of",
+    "words",
+]
+
+MAX_ID: Final = 2**62
+"""Larger than any event's id, and small enough for both databases."""
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Items a page.")]
 Cursor = Annotated[str | None, Query(max_length=2000, description="`next` of the page before.")]
@@ -85,13 +107,22 @@ def needs(
     return check
 
 
+def holds(context: Context, request: Request, scope: auth.Scope) -> bool:
+    """Say whether the request carries a living token that allows `scope`."""
+    secret = bearer(request.headers.get("authorization") or "")
+    held = context.live.tokens.get(auth.digest(secret)) if secret else None
+    return held is not None and auth.allows(cast(auth.Scope, held), scope)
+
+
 def bearer(header: str) -> str | None:
     """Return the secret of an `Authorization` header, or None if it is of another scheme."""
     scheme, _, secret = header.partition(" ")
     return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
 
 
-def words(values: list[str] | None, allowed: tuple[str, ...] | None, what: str) -> tuple[str, ...]:
+def words(
+    values: Sequence[str] | None, allowed: tuple[str, ...] | None, what: str
+) -> tuple[str, ...]:
     """Split comma lists, and refuse a word that is none of the allowed ones."""
     given = tuple(word for value in values or () for word in value.split(",") if word)
     for word in given:
@@ -211,29 +242,13 @@ def _reads(context: Context) -> APIRouter:
     @router.get("/changelog", responses=schemas.shape(schemas.EventPage), tags=["changelog"])
     def list_events(
         request: Request,
-        since: Annotated[
-            str | None, Query(max_length=64, description="An id (exclusive) or a date.")
-        ] = None,
+        asked: Annotated[Asked, Depends()],
         order: Annotated[str, Query(pattern="^(asc|desc)$")] = "desc",
-        type: Words = None,
-        beta: Words = None,
-        feature: Words = None,
-        platform: Words = None,
-        cursor: Cursor = None,
-        limit: Limit = 100,
     ) -> Response:
         """List events. Ids grow in the order in which changes became visible."""
-        body = changelog(
-            context.database,
-            since=since,
-            order=order,
-            type=words(type, EVENT_TYPES, "type of event"),
-            beta=words(beta, None, "beta"),
-            feature=words(feature, None, "feature"),
-            platform=words(platform, PLATFORMS, "platform"),
-            cursor=cursor,
-            limit=limit,
-        )
+        found, more = find_events(context.database, asked, order)
+        show = event_writer(context, request)
+        body = {"items": [show(event) for event in found], "next": more}
         return answer(request, live.snapshot, body)
 
     return router
@@ -310,41 +325,70 @@ def evidence_json(item: catalog.Evidence) -> Json:
     }
 
 
-def changelog(
-    database: Database,
-    *,
-    since: str | None = None,
-    order: str = "desc",
-    type: Sequence[str] = (),
-    beta: Sequence[str] = (),
-    feature: Sequence[str] = (),
-    platform: Sequence[str] = (),
-    cursor: str | None = None,
-    limit: int = 100,
-) -> dict[str, Json]:
-    """Return one page of events. `since` is an event's id (exclusive) or a date."""
-    after, begin = since_of(since)
+class Asked:
+    """Which events a caller asks for, checked. `since` is an event's id (exclusive) or a date."""
+
+    def __init__(
+        self,
+        since: Annotated[
+            str | None, Query(max_length=64, description="An id (exclusive) or a date.")
+        ] = None,
+        type: Words = None,
+        beta: Words = None,
+        feature: Words = None,
+        platform: Words = None,
+        cursor: Cursor = None,
+        limit: Limit = 100,
+    ) -> None:
+        after, begin = since_of(since)
+        self.cursor, self.limit = cursor, limit
+        self.filter = catalog.EventFilter(
+            after=after,
+            from_=begin,
+            types=words(type, EVENT_TYPES, "type of event"),
+            betas=words(beta, None, "beta"),
+            features=words(feature, None, "feature"),
+            platforms=words(platform, PLATFORMS, "platform"),
+        )
+
+
+def find_events(
+    database: Database, asked: Asked, order: str = "desc"
+) -> tuple[list[Event], str | None]:
+    """Return one page of events, and the cursor of the next page if there is one."""
     ascending = order == "asc"
-    place = read_cursor(cursor, int) if cursor else None
-    wanted = catalog.EventFilter(
+    place = read_cursor(asked.cursor, int) if asked.cursor else None
+    # Beyond any id there is nothing, and no database takes a larger number.
+    place = None if place is None else max(0, min(place, MAX_ID))
+    after = asked.filter.after
+    wanted = replace(
+        asked.filter,
         after=max(after or 0, place or 0) if ascending else after,
         before=None if ascending else place,
-        from_=begin,
-        types=tuple(type),
-        betas=tuple(beta),
-        features=tuple(feature),
-        platforms=tuple(platform),
         ascending=ascending,
     )
     with database.read() as session:
-        found = catalog.events(session, wanted, limit + 1)
-    more = write_cursor(found[limit - 1].id) if len(found) > limit else None
-    return {"items": [event_json(event) for event in found[:limit]], "next": more}
+        found = catalog.events(session, wanted, asked.limit + 1)
+    more = write_cursor(found[asked.limit - 1].id) if len(found) > asked.limit else None
+    return found[: asked.limit], more
+
+
+def changelog(database: Database, *, order: str = "desc", **asked: Any) -> dict[str, Json]:
+    """Return one page of events as JSON; the arguments are the parameters of the call."""
+    found, more = find_events(database, Asked(**asked), order)
+    return {"items": [event_json(event) for event in found], "next": more}
 
 
 def event_json(event: Event) -> Json:
-    """Print an event in the shape of the contract."""
+    """Print an event in the shape of the contract, without the names of who is affected."""
     return to_json(event)
+
+
+def event_writer(context: Context, request: Request) -> Callable[[Event], Json]:
+    """Return what prints events for this caller: who is affected is named to holders of a token."""
+    if not holds(context, request, "read"):
+        return event_json
+    return lambda event: {**event_json(event), "affected": context.affected_by(event)}
 
 
 def moment(text: str) -> datetime:
@@ -362,7 +406,7 @@ def since_of(text: str | None) -> tuple[int | None, datetime | None]:
     if text is None or text == "":
         return None, None
     if text.isascii() and text.isdigit():
-        return min(int(text), 2**62), None
+        return min(int(text), MAX_ID), None
     return None, moment(text)
 
 

@@ -5,6 +5,7 @@ Answers are printed from the core's values; these models describe them, and a te
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -111,10 +112,17 @@ class EvidencePage(Page):
     items: list[Evidence]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event(facts.Event):
+    """One entry of the changelog; `affected` names services, and is there only with a token."""
+
+    affected: list[str] = field(default_factory=list)
+
+
 class EventPage(Page):
     """A page of events."""
 
-    items: list[facts.Event]
+    items: list[Event]
 
 
 class Feature(BaseModel):

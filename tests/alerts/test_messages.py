@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 
 from registry.alerts import messages
 from registry.alerts.messages import Facts, Proof
+from registry.alerts.sending import Message
 from registry.core.errors import Invalid
 from registry.core.facts import EVENT_TYPES, Event
 from registry.inventory import Affected, Location
@@ -46,7 +47,7 @@ def facts(*users: Affected, status: str = "retired", **known: Any) -> Facts:
     )  # fmt: skip
 
 
-def compose(*events: Event, known: Facts | None = None, **more: Any) -> messages.Message:
+def compose(*events: Event, known: Facts | None = None, **more: Any) -> Message:
     """One message about these events."""
     return messages.compose("msg_1", "alert", events, known or facts(USER), NOW, **more)
 
@@ -184,12 +185,12 @@ def test_all_forms_tell_the_same_in_the_same_order() -> None:
     for form in (made.text, made.markdown, made.html):
         places = [
             form.index(word)
-            for word in ("retired since 12:00", "retired since 2026", "checkout", "llm.py", "replace",
+            for word in ("retired since 2026", "checkout", "llm.py", "replace",
                          "req_011CX", "count_tokens&quot;" if "&quot;" in form else "curl", "/v1/changelog")
             if word in form
         ]  # fmt: skip
         assert places == sorted(places)
-        assert len(places) >= 7
+        assert len(places) >= 6
 
 
 def test_messages_without_an_event_say_what_they_are() -> None:
@@ -224,7 +225,7 @@ def test_messages_without_an_event_say_what_they_are() -> None:
         ({"body": "{{ title|center(999999999) }}"}, "center"),
         ({"body": "{{ range(9) }}"}, "range"),
         ({"body": "{% macro a() %}{{ a() }}{{ a() }}{% endmacro %}{{ a() }}"}, "macro"),
-        ({"body": "{% for a in title %}{% for b in title %}{% for c in title %}x{% endfor %}{% endfor %}{% endfor %}"}, "nest"),
+        ({"body": "{% for a in title %}" * 3 + "x" + "{% endfor %}" * 3}, "nest"),
         ({"body": "{{ 1 / 0 }}"}, "cannot be rendered"),
         ({"body": "{{ beta.name }}"}, "cannot be rendered"),  # a test has no beta
     ],

@@ -65,7 +65,7 @@ class World:
         """Let an operator say something of betas, all in one transaction; returns the events' ids."""
         self.later(seconds=1)
         with self.database.write() as session:
-            before = catalog.newest_event(session)
+            before = catalog.newest(session, hold=True)
             made = [
                 claim(name, "status", status, source="docs", on=str(self.now.date()))
                 for name in names or (A,)

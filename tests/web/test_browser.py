@@ -279,9 +279,16 @@ def test_everything_works_without_scripts(open_page: Open, site: Service) -> Non
     expect(page.get_by_role("link", name="Sign in", exact=True)).to_be_visible()
 
 
-def change(site: Service, name: str) -> None:
-    """Let the registry learn of a beta."""
+def test_news_arrive_by_themselves(open_page: Open, site: Service) -> None:
+    """What the registry learns stands on the open page, marked as new, without a load."""
+    page = open_page("/changelog")
+    page.evaluate("window.same = true")
+    before = page.locator("[data-event]").count()
+    made = claim("fresh-2026-11-01", source="release-notes")
     with site.database.write() as session:
-        catalog.apply(
-            session, finding("release-notes", claim(name, source="release-notes")), NOW, NOW
-        )
+        catalog.apply(session, finding("release-notes", made), NOW, NOW)
+    expect(page.locator("[data-event].new")).to_have_count(1)
+    expect(page.locator("[data-event].new")).to_contain_text("fresh-2026-11-01")
+    assert page.locator("[data-event]").count() == before + 1
+    assert page.evaluate("window.same")
+    expect(page.get_by_role("status").last).to_have_text("The changelog has news.")

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from starlette.responses import Response
 
+from registry.catalog import EventFilter
 from registry.core.errors import NotFound
 from registry.web import Context
 from registry.web.dashboard import alerts, operations, reading, tools
@@ -25,6 +26,7 @@ from registry.web.dashboard.pages import Pages
 from registry.web.dashboard.rendering import WEB, Renderer
 from registry.web.dashboard.sessions import Sessions
 from registry.web.errors import PROBLEMS
+from registry.web.stream import Streams, origin
 
 __all__ = ["install", "make"]
 
@@ -36,7 +38,7 @@ def make(context: Context, key: Callable[[], bytes]) -> tuple[Pages, Assets]:
     return Pages(context, Renderer(assets), sessions), assets
 
 
-def install(app: FastAPI, pages: Pages, assets: Assets) -> None:
+def install(app: FastAPI, pages: Pages, assets: Assets, streams: Streams) -> None:
     """Add the pages to the application."""
     for module in (reading, tools, alerts, operations):
         app.include_router(module.routes(pages))
@@ -44,6 +46,12 @@ def install(app: FastAPI, pages: Pages, assets: Assets) -> None:
     @app.get("/static/{name:path}", include_in_schema=False)
     def static(request: Request, name: str) -> Response:
         return assets.answer(request, name)
+
+    @app.get("/changelog/stream", include_in_schema=False, dependencies=[Depends(pages.reader)])
+    async def stream(request: Request, since: str | None = None) -> Response:
+        """Tell that something changed; the page then asks for itself anew, as whoever reads it."""
+        after, _ = origin(request.headers.get("last-event-id"), since)
+        return await streams.answer(after, EventFilter(ascending=True), lambda event: event.id)
 
     @app.get("/problems/{slug}", include_in_schema=False)
     def problem(request: Request, slug: str) -> Response:

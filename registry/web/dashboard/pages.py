@@ -130,7 +130,9 @@ class Pages:
             "facts": live.snapshot,
             "away": live.problem,
             "probing": self.context.probing,
-            "stream": None,
+            "stream": f"/changelog/stream?since={live.snapshot.revision}"
+            if live.snapshot
+            else None,
             "notices": (),
             "title_of": self._titles.of,
         }

@@ -80,31 +80,38 @@ document.addEventListener("pointermove", (event) => {
   if (out && share >= 0 && share <= 1) out.textContent = day.toISOString().slice(0, 10);
 });
 
-// --- Live: when the changelog moves, the part that is marked is fetched again.
+// --- Live: when the changelog moves, the part that is marked is fetched again. A tab that nobody sees
+// holds no connection: browsers open only six to one host.
+const live = find("meta[name=live]");
+let stream, timer;
+
 function listen() {
-  const url = find("meta[name=live]")?.content;
-  if (!url || !find("[data-live]")) return;
-  const stream = new EventSource(url);
-  let timer;
-  const refresh = () => {
-    clearTimeout(timer);
-    timer = setTimeout(async () => {
-      const part = find("[data-live]");
-      if (!part) return;
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-      if (!answer.ok || answer.redirected) return;
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const fresh = document.adoptNode(find(`#${part.id}`, page));
-      const known = new Set([...part.querySelectorAll("[data-event]")].map((item) => item.dataset.event));
-      for (const item of fresh.querySelectorAll("[data-event]"))
-        if (!known.has(item.dataset.event)) item.classList.add("new");
-      part.replaceWith(fresh);
-      find("#announce").textContent = "The changelog has news.";
-    }, 300);
-  };
-  stream.onmessage = refresh;
-  for (const kind of find("meta[name=live]").dataset.types.split(" ")) stream.addEventListener(kind, refresh);
+  if (!live || !find("[data-live]") || document.hidden) return;
+  stream = new EventSource(live.content);
+  for (const kind of live.dataset.types.split(" ")) stream.addEventListener(kind, hear);
 }
+
+function hear(event) {
+  live.content = live.content.replace(/since=\d+/, `since=${event.lastEventId}`);
+  clearTimeout(timer);
+  timer = setTimeout(refresh, 300);
+}
+
+async function refresh() {
+  const part = find("[data-live]");
+  if (!part) return;
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (!answer.ok || answer.redirected) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const fresh = document.adoptNode(find(`#${part.id}`, page));
+  const known = new Set([...part.querySelectorAll("[data-event]")].map((item) => item.dataset.event));
+  for (const item of fresh.querySelectorAll("[data-event]"))
+    item.classList.toggle("new", !known.has(item.dataset.event));
+  part.replaceWith(fresh);
+  find("#announce").textContent = "The changelog has news.";
+}
+
+document.addEventListener("visibilitychange", () => (document.hidden ? stream?.close() : listen()));
 
 // Only the browser knows what "auto" is at the moment; the button offers the other.
 if (document.documentElement.dataset.theme === "auto" && matchMedia("(prefers-color-scheme: dark)").matches) {

@@ -1,0 +1,274 @@
+"""The changelog as server-sent events: `GET /v1/changelog/stream`.
+
+All listeners of a process wait on one poll, that of the live snapshot. When it moves, each reads from the
+database what comes after its own position; so a slow reader holds nothing up, and a listener that comes
+back with `Last-Event-ID` goes on where it stopped: nothing is lost, nothing comes twice. Between reads a
+listener holds no connection to the database, and at most one batch in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi.sse import format_sse_event
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from registry import catalog
+from registry.catalog import EventFilter
+from registry.core.errors import RegistryError
+from registry.core.facts import EVENT_TYPES, Event, Json
+from registry.core.names import PLATFORMS
+from registry.db import Database
+from registry.jobs import Live
+from registry.web import Context, schemas
+from registry.web.answers import write_json
+from registry.web.api import MAX_ID, Words, event_json, holds, needs, since_of, words
+from registry.web.errors import problem
+
+__all__ = ["MOST", "Start", "Streams", "install", "origin"]
+
+MOST: Final = 200
+"""Listeners of one process. Each costs a connection and a task; beyond, the answer is 503."""
+HEARTBEAT: Final = 15.0
+"""Seconds of silence after which a comment is sent, so that nothing between takes us for dead."""
+BATCH: Final = 100
+"""Events read at once for one listener."""
+READERS: Final = 4
+"""Threads that read for all listeners, and so the most connections to the database they hold."""
+RETRY: Final = 2000
+"""Milliseconds after which a browser comes back."""
+
+_Batch = list[tuple[int, bytes]]
+_Shows = Callable[[Event], Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where a listener begins: after which id, and whether the id it named is unknown here."""
+
+    after: int
+    reset: bool = False
+
+
+class Streams:
+    """The listeners of one process. Lives in the event loop; only the wake-up comes from a thread."""
+
+    def __init__(
+        self, database: Database, live: Live, *, heartbeat: float = HEARTBEAT, most: int = MOST
+    ) -> None:
+        self._database, self._live = database, live
+        self._heartbeat, self._most = heartbeat, most
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._bells: set[asyncio.Event] = set()
+        self._readers = ThreadPoolExecutor(READERS, "stream")
+        self._reading: dict[tuple[EventFilter, _Shows], asyncio.Task[_Batch]] = {}
+        self.listeners = 0
+        self.closed = False
+        live.watch(self._wake)
+
+    @property
+    def full(self) -> bool:
+        """Say whether another listener is one too many."""
+        return self.listeners >= self._most
+
+    def close(self) -> None:
+        """End all streams: a server that stops would wait for them for ever."""
+        self.closed = True
+        self._wake()
+
+    def stop(self) -> None:
+        """Let the readers go. Nobody may listen after this."""
+        self.close()
+        self._readers.shutdown()
+
+    def _wake(self) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and its listeners with it
+                self._loop.call_soon_threadsafe(self._ring)
+
+    def _ring(self) -> None:
+        for bell in self._bells:
+            bell.set()
+
+    async def start(self, since: int | None) -> Start:
+        """Find where to begin: after `since`, or after the newest event. Raises `Unavailable`."""
+        newest = await asyncio.get_running_loop().run_in_executor(self._readers, self._newest)
+        if since is None:
+            return Start(after=newest)
+        return Start(after=min(since, newest), reset=since > newest)
+
+    def _newest(self) -> int:
+        with self._database.read() as session:
+            return catalog.newest(session)
+
+    async def listen(
+        self, start: Start, wanted: EventFilter, show: _Shows = event_json
+    ) -> AsyncGenerator[bytes]:
+        """Yield events as they come, in the order of their ids, and heartbeats between; ends at `close`."""
+        self._loop = asyncio.get_running_loop()
+        bell = asyncio.Event()
+        self._bells.add(bell)
+        position = start.after
+        try:
+            yield format_sse_event(retry=RETRY)
+            if start.reset:
+                yield _reset(position)
+            while not self.closed:
+                bell.clear()  # before we look, so that what comes meanwhile rings again
+                newest = self._revision(position)
+                while position < newest and not self.closed:
+                    batch = await self._read(replace(wanted, after=position), show)
+                    for _, chunk in batch:
+                        yield chunk
+                    position = _stand(batch, newest)
+                if not await self._rings(bell):
+                    yield format_sse_event(comment="still here")
+        finally:
+            self._bells.discard(bell)
+
+    async def answer(self, after: int | None, wanted: EventFilter, show: _Shows) -> Response:
+        """Answer with a stream that begins after an id, or (None) with what comes next."""
+        start = await self.start(after)
+        return _StreamAnswer(self, self.listen(start, wanted, show))
+
+    def _revision(self, position: int) -> int:
+        snapshot = self._live.snapshot
+        return snapshot.revision if snapshot else position
+
+    async def _rings(self, bell: asyncio.Event) -> bool:
+        """Wait until something moved; False after a silence that wants a heartbeat."""
+        try:
+            await asyncio.wait_for(bell.wait(), self._heartbeat)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _read(self, wanted: EventFilter, show: _Shows) -> _Batch:
+        """Read a batch; listeners that stand at the same place share one reading.
+
+        While the database is away this waits: whoever listens need not come back by himself.
+        """
+        key = wanted, show
+        task = self._reading.get(key)
+        if task is None:
+            task = asyncio.create_task(self._read_in_thread(wanted, show))
+            self._reading[key] = task
+            task.add_done_callback(lambda _done: self._reading.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _read_in_thread(self, wanted: EventFilter, show: _Shows) -> _Batch:
+        loop = asyncio.get_running_loop()
+        while not self.closed:
+            try:
+                return await loop.run_in_executor(self._readers, self._batch, wanted, show)
+            except RegistryError:
+                await asyncio.sleep(1)
+        return []
+
+    def _batch(self, wanted: EventFilter, show: _Shows) -> _Batch:
+        with self._database.read() as session:
+            found = catalog.events(session, wanted, BATCH)
+        return [(event.id, _chunk(event, show)) for event in found]
+
+
+def _stand(batch: _Batch, newest: int) -> int:
+    """Return where a listener stands after a batch.
+
+    Ids are committed in order, so a batch that is not full left nothing out up to `newest`.
+    """
+    last = batch[-1][0] if batch else 0
+    return last if len(batch) == BATCH else max(newest, last)
+
+
+def _chunk(event: Event, show: _Shows) -> bytes:
+    data = write_json(show(event)).decode()
+    return format_sse_event(data_str=data, event=event.type, id=str(event.id))
+
+
+def _reset(newest: int) -> bytes:
+    detail = "The id is unknown here: read everything anew, then follow from this one."
+    data = write_json({"detail": detail, "revision": newest}).decode()
+    return format_sse_event(data_str=data, event="reset", id=str(newest))
+
+
+class _StreamAnswer(StreamingResponse):
+    """A stream that takes a listener's place while it lasts, or answers 503 where there is none."""
+
+    def __init__(self, streams: Streams, content: AsyncGenerator[bytes]) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(content, media_type="text/event-stream", headers=headers)
+        self._streams, self._chunks = streams, content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._streams.full or self._streams.closed:
+            detail = "Too many listeners follow here already; poll /v1/changelog?since=ID instead."
+            await problem(503, "unavailable", detail)(scope, receive, send)
+            return
+        self._streams.listeners += 1
+        try:
+            async with contextlib.aclosing(self._chunks):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._streams.listeners -= 1
+
+
+def install(app: FastAPI, context: Context, streams: Streams) -> None:
+    """Add the route to the application."""
+    router = APIRouter(prefix="/v1", tags=["changelog"], responses=schemas.ERRORS)
+
+    def show_named(event: Event) -> Json:
+        return {**event_json(event), "affected": context.affected_by(event)}
+
+    @router.get(
+        "/changelog/stream",
+        dependencies=[Depends(needs(context, "read", public=True, in_url=True))],
+        responses={
+            200: {"description": "Server-sent events.", "content": {"text/event-stream": {}}}
+        },
+    )
+    async def follow(
+        request: Request,
+        since: Annotated[
+            str | None, Query(max_length=64, description="An id (exclusive) or a date.")
+        ] = None,
+        type: Words = None,
+        beta: Words = None,
+        feature: Words = None,
+        platform: Words = None,
+    ) -> Response:
+        """Follow events as they are recorded.
+
+        Goes on after `Last-Event-ID`, else after `since`, else with what comes next. The event `reset`
+        says that the id is unknown here.
+        """
+        after, begin = origin(request.headers.get("last-event-id"), since)
+        wanted = EventFilter(
+            from_=begin,
+            types=words(type, EVENT_TYPES, "type of event"),
+            betas=words(beta, None, "beta"),
+            features=words(feature, None, "feature"),
+            platforms=words(platform, PLATFORMS, "platform"),
+            ascending=True,
+        )
+        show = show_named if holds(context, request, "read") else event_json
+        return await streams.answer(after, wanted, show)
+
+    app.include_router(router)
+
+
+def origin(last: str | None, since: str | None) -> tuple[int | None, datetime | None]:
+    """Return after which id, and from which moment on; the header of a reconnect outweighs the query."""
+    if last and last.strip():
+        text = last.strip()
+        known = text.isascii() and text.isdigit() and len(text) < 19
+        return (int(text) if known else MAX_ID), None
+    after, begin = since_of(since)
+    return (0 if begin else after), begin
