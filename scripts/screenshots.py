@@ -31,7 +31,7 @@ from registry.config import Settings, Target
 from registry.db import Database
 
 ROOT = Path(__file__).parent.parent
-SHOWN = ("overview-light", "beta-dark")
+SHOWN = ("overview-light", "lifelines-dark")
 """The pictures that the documents show; only these are kept in the repository."""
 
 DEAD, REFUSED, PENDING = "computer-use-2025-01-24", "skills-2025-10-02", "mcp-client-2025-11-20"
@@ -44,7 +44,7 @@ PAGES = {
     "overview": "/",
     "betas": "/betas?status=active&status=deprecated",
     "beta": f"/betas/{PENDING}",
-    "lifelines": "/lifelines?topic=mcp-connector&topic=computer-use&topic=skills",
+    "lifelines": "/lifelines?status=ga&status=deprecated&status=retired",
     "matrix": "/matrix?q=mcp",
     "builder": "/builder?feature=mcp-client&feature=context-management&beta=skills-2025-10-02"
     "&model=claude-haiku-4-5&policy=advise",
@@ -195,7 +195,7 @@ def demo() -> Iterator[tuple[str, str]]:
 
 def main() -> None:
     """Draw the pages into a folder."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "screenshots"
+    folder = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "docs" / "screenshots"
     wanted = sys.argv[2:] or list(PAGES)
     folder.mkdir(parents=True, exist_ok=True)
     with demo() as (url, token), sync_playwright() as playwright:
@@ -250,7 +250,7 @@ def _draw(page: Page, path: Path) -> None:
     size = page.viewport_size or {"width": 1280}
     tall = min(page.evaluate("document.documentElement.scrollHeight"), 1700)
     shown = path.parent == ROOT / "docs" / "screenshots"
-    clip: FloatRect = {"x": 0, "y": 0, "width": size["width"], "height": 800 if shown else tall}
+    clip: FloatRect = {"x": 0, "y": 0, "width": size["width"], "height": 700 if shown else tall}
     page.screenshot(path=path, full_page=True, clip=clip, animations="disabled")
 
 

@@ -119,7 +119,8 @@ def test_no_page_has_a_barrier(open_page: Open, site: Service, scheme: str) -> N
         page.goto(path)
         for details in page.locator("details").all():
             details.evaluate("element => element.open = true")
-        found = Axe().run(page).response["violations"]
+        only = {"runOnly": ["color-contrast"]} if scheme == "dark" else None
+        found = Axe().run(page, options=only).response["violations"]
         grave = [
             (path, item["id"], item["nodes"][0]["html"][:200], item["nodes"][0]["failureSummary"])
             for item in found

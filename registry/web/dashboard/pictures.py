@@ -233,8 +233,9 @@ _SHAPES: Final = {
 def shape(kind: str) -> Markup:
     """Draw one mark by itself, for a legend."""
     css, path = _SHAPES[kind]
+    top = 1 if kind == "first seen" else -7  # it hangs below the line
     return Markup(
-        '<svg class="chart" width="14" height="14" viewBox="-7 -7 14 14" aria-hidden="true">'
+        f'<svg class="chart" width="14" height="14" viewBox="-7 {top} 14 14" aria-hidden="true">'
         f'<path class="{css}" d="{path}"/></svg>'
     )
 
