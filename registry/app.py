@@ -35,7 +35,18 @@ from registry.sealing import Sealer
 from registry.sources import Source
 from registry.sources.catalog import CatalogSource
 from registry.targets import Plan
-from registry.web import MAX_BODY, Context, api, dashboard, errors, feeds, probes, schemas, stream
+from registry.web import (
+    MAX_BODY,
+    Context,
+    api,
+    dashboard,
+    errors,
+    exports,
+    feeds,
+    probes,
+    schemas,
+    stream,
+)
 from registry.web import alerts as alerts_web
 from registry.web.header import HeaderEndpoint
 
@@ -176,6 +187,7 @@ def create_app(settings: Settings) -> ASGIApp:
     alerts_web.install(app, context)
     feeds.install(app, context)
     stream.install(app, context, streams)
+    exports.install(app, context)
     dashboard.install(app, pages, assets, streams)
     _document(app)
     return HeaderEndpoint(_Measured(errors.Bounded(app, MAX_BODY), context), context)

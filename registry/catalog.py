@@ -55,6 +55,7 @@ from registry.models import (
 )
 
 __all__ = [
+    "BY_HAND",
     "EventFilter",
     "Evidence",
     "Run",
@@ -82,6 +83,9 @@ __all__ = [
     "standings",
     "withdraw",
 ]
+
+BY_HAND: Final = "litellm-file"
+"""The source that an operator hands over, so that what it no longer says is his will."""
 
 FORGETS_BELOW: Final = 0.5
 """A complete source that holds fewer than this share of the names it held is not believed."""
@@ -154,13 +158,14 @@ def apply(
 ) -> tuple[Event, ...]:
     """Take in what a source found. Returns the events.
 
-    The first run of a source is history: its events are marked `backfill`. Raises `Invalid` when
-    the source has forgotten most of its names, and then changes nothing.
+    The first run of a source is history: its events are marked `backfill`, and so is what comes with a
+    catalog or by hand. Raises `Invalid` when the source has forgotten most of its names, and then changes
+    nothing.
     """
     writer = Writer(session, now)
     source = session.get(SourceRow, finding.source)
     first = source is None or source.succeeded_at is None
-    backfill = first or finding.source == "catalog"
+    backfill = first or finding.source in ("catalog", BY_HAND)
     if source is None:
         source = SourceRow(name=finding.source, memo={}, failures=0)
         session.add(source)
@@ -489,7 +494,7 @@ def _with_services(event: Event, seen: Iterable[tuple[str, str]]) -> Event:
 
 def _believe(session: Session, finding: Finding) -> None:
     """Refuse a source that has forgotten most of what it held: it is broken, the betas are not."""
-    if not finding.complete:
+    if not finding.complete or finding.source == BY_HAND:
         return
     held = session.scalar(
         sa.select(sa.func.count(sa.distinct(EvidenceRow.beta))).where(

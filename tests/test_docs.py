@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -57,3 +58,27 @@ def test_every_make_target_has_a_help_line() -> None:
     assert targets == set(re.findall(r"^([a-z]+):.*## ", text, re.M))
     for word in re.findall(r"`?make ([a-z]+)", README):
         assert word in targets
+
+
+def test_renovate_finds_a_beta_with_the_readmes_configuration() -> None:
+    """The expressions match a name in code, and the versions that the export has."""
+    block = next(
+        json.loads(text) for text in re.findall(r"```json\n(.*?)```", README, re.S)
+        if "customManagers" in text
+    )  # fmt: skip
+    manager = block["customManagers"][0]
+    source = manager["datasourceTemplate"].removeprefix("custom.")
+    assert (
+        "/v1/export/renovate/{{packageName}}.json"
+        in (block["customDatasources"][source]["defaultRegistryUrlTemplate"])
+    )
+
+    def python(expression: str) -> str:
+        return expression.replace("(?<", "(?P<")
+
+    found = re.search(python(manager["matchStrings"][0]), 'betas=["mcp-client-2025-11-20"]')
+    assert found
+    assert found.groupdict() == {"depName": "mcp-client", "currentValue": "2025-11-20"}
+    versioning = manager["versioningTemplate"].removeprefix("regex:")
+    assert re.match(python(versioning), found["currentValue"])
+    assert re.search(manager["managerFilePatterns"][0].strip("/"), "src/app.py")

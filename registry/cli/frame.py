@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from registry.db import Database
 
 __all__ = [
+    "BUNDLED",
     "SERVER_HINT",
     "Facts",
     "Options",
@@ -48,6 +49,9 @@ __all__ = [
 
 SERVER_HINT = "Install the server to do this: pip install 'beta-registry[server]'."
 
+
+BUNDLED = "the bundled catalog"
+"""Origin of facts where there is neither a registry nor a database."""
 
 DATABASE_HELP = "Database to use instead of the settings' one."
 SERVER_HINT = "Install the server to do this: pip install 'beta-registry[server]'."
@@ -289,7 +293,7 @@ def _bundled() -> Facts:
     def evidence(name: str) -> Json:
         return [to_json(claim) for claim in claims if claim.beta == name]
 
-    return Facts(snapshot_of(claims, as_of, now()), "the bundled catalog", events, evidence)
+    return Facts(snapshot_of(claims, as_of, now()), BUNDLED, events, evidence)
 
 
 def now() -> datetime:

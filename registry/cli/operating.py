@@ -1,10 +1,9 @@
-"""Commands that run and keep the service: serve, db, sync, token, export, import, doctor."""
+"""Commands that run and keep the service: serve, db, sync, token, doctor."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,12 +13,10 @@ if TYPE_CHECKING:
 
 from registry.cli.frame import (
     Options,
-    call,
     check_words,
     cli,
     common,
     database_option,
-    download,
     now,
     open_database,
     print_json,
@@ -189,43 +186,6 @@ def token_revoke(options: Options, number: int) -> None:
         with database.write() as session:
             gone = auth.revoke(session, number, now())
     click.echo(f"Token {gone.id} ({gone.name}) is revoked.")
-
-
-@cli.command("export")
-@click.argument("what", type=click.Choice(["catalog"]), default="catalog")
-@click.option(
-    "--output", "-o", type=click.Path(dir_okay=False, writable=True), help="File to write."
-)
-@common
-@click.pass_obj
-def export(options: Options, what: str, output: str | None) -> None:
-    """Print the whole catalog: every claim that counts. `import` reads it without loss."""
-    assert what == "catalog"
-    if options.url:
-        call(options, "GET", "/v1/export/catalog.json")
-        text = download(options, "/v1/export/catalog.json")
-    else:
-        with open_database(options) as database:
-            from registry import jobs
-
-            text = jobs.export_catalog(database)
-    if output:
-        Path(output).write_text(text, encoding="utf-8")
-    else:
-        click.echo(text, nl=False)
-
-
-@cli.command("import")
-@click.argument("file", type=click.File("rb"))
-@database_option
-@click.pass_obj
-def import_(options: Options, file: Any) -> None:
-    """Take in an exported catalog; what is known already stays."""
-    with open_database(options) as database:
-        from registry import jobs
-
-        count = jobs.import_catalog(database, file.read(64 * 1024 * 1024 + 1), now)
-    click.echo(f"Imported: {count} events.")
 
 
 @cli.command()

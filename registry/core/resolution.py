@@ -34,6 +34,7 @@ __all__ = [
     "Deprecation",
     "Place",
     "Resolution",
+    "View",
     "check",
     "current_of",
     "did_you_mean",
@@ -41,6 +42,7 @@ __all__ = [
     "features",
     "resolve",
     "successor",
+    "view_at",
 ]
 
 Policy = Literal["strict", "filter", "advise"]
@@ -222,7 +224,7 @@ def _word(word: str, allowed: Sequence[str], what: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _View:
+class View:
     """What is known of one beta at one place, exceptions applied."""
 
     status: Status
@@ -235,12 +237,13 @@ class _View:
 _NOTHING: Final = PlatformState()
 
 
-def _view(beta: Beta, place: Place) -> _View:
+def view_at(beta: Beta, place: Place) -> View:
+    """Return what is known of a beta at one place."""
     known = beta.platforms.get(place.platform, _NOTHING)
     accepted = known.accepted
     if accepted is None and place.platform in ANTHROPIC_OPERATED:
         accepted = beta.accepted
-    view = _View(
+    view = View(
         status=beta.status, accepted=accepted, state=known.state, names=known.names or (beta.name,)
     )
     for exception in beta.exceptions:
@@ -259,7 +262,7 @@ def _applies(exception: Exception_, place: Place) -> bool:
     return place.model is not None and model_matches(exception.model, place.model)
 
 
-def _with_exception(view: _View, exception: Exception_) -> _View:
+def _with_exception(view: View, exception: Exception_) -> View:
     wrong, state = view.wrong, view.state
     if exception.accepted is False:
         if exception.model is not None:
@@ -324,7 +327,7 @@ class _Judge:
         return self._judge(name, beta)
 
     def _judge(self, requested: str, beta: Beta) -> _Judged:
-        place, view = self._place, _view(beta, self._place)
+        place, view = self._place, view_at(beta, self._place)
         reason, detail = _problem(beta, view, place)
         return _Judged(
             requested=requested,
@@ -347,7 +350,7 @@ class _Judge:
         if current is not None:
             judged = self._judge(name, self._snapshot.betas[current])
             return self._not_needed(judged) if judged.status == "ga" else judged
-        views = {beta.name: _view(beta, self._place) for beta in betas}
+        views = {beta.name: view_at(beta, self._place) for beta in betas}
         live = [name for name, view in views.items() if view.status in _LIVE]
         open_ = sorted((n for n in live if views[n].state != "refused"), key=sort_key)
         if len(open_) > 1:
@@ -398,7 +401,7 @@ class _Judge:
         return None
 
 
-def _problem(beta: Beta, view: _View, place: Place) -> tuple[str | None, str]:
+def _problem(beta: Beta, view: View, place: Place) -> tuple[str | None, str]:
     """Return why the beta is invalid at this place, with a sentence; (None, "") if it is not."""
     name = beta.name
     where = place.platform
@@ -416,7 +419,7 @@ def _problem(beta: Beta, view: _View, place: Place) -> tuple[str | None, str]:
     return None, ""
 
 
-def _warnings(beta: Beta, view: _View, place: Place) -> tuple[Warning_, ...]:
+def _warnings(beta: Beta, view: View, place: Place) -> tuple[Warning_, ...]:
     """Return what to know about a beta that can be sent."""
     found = [*_status_warnings(beta, view), *_state_warnings(beta, view, place)]
     if beta.disputed:
@@ -445,7 +448,7 @@ def _listed(models: Iterable[str], model: str) -> bool:
     return any(model_matches(pattern, model) for pattern in models)
 
 
-def _status_warnings(beta: Beta, view: _View) -> list[Warning_]:
+def _status_warnings(beta: Beta, view: View) -> list[Warning_]:
     match view.status:
         case "deprecated":
             end = f" It ends on {beta.sunset_on}." if beta.sunset_on else ""
@@ -465,7 +468,7 @@ def _status_warnings(beta: Beta, view: _View) -> list[Warning_]:
     return []
 
 
-def _state_warnings(beta: Beta, view: _View, place: Place) -> list[Warning_]:
+def _state_warnings(beta: Beta, view: View, place: Place) -> list[Warning_]:
     match view.state:
         case "refused":
             text = (
@@ -648,12 +651,12 @@ def _with_companions(sent: dict[str, Sent], kept: list[Beta], place: Place) -> d
 
 
 def _names(beta: Beta, place: Place) -> tuple[str, ...]:
-    return (*_view(beta, place).names, beta.name)
+    return (*view_at(beta, place).names, beta.name)
 
 
 def _deprecated(kept: Iterable[Beta], place: Place) -> list[Beta]:
     unique = {beta.name: beta for beta in kept}
-    return [beta for beta in unique.values() if _view(beta, place).status == "deprecated"]
+    return [beta for beta in unique.values() if view_at(beta, place).status == "deprecated"]
 
 
 def _deprecation(beta: Beta) -> Deprecation:
@@ -745,7 +748,7 @@ def current_of(betas: Iterable[Beta], place: Place = _ANYWHERE) -> str | None:
     A stated one holds unless it is refused there or retired; else the only one that is active or
     deprecated and not refused there (CONTRACT, section 1).
     """
-    here = [(beta, view) for beta in betas if (view := _view(beta, place)).state != "refused"]
+    here = [(beta, view) for beta in betas if (view := view_at(beta, place)).state != "refused"]
     for beta, view in here:
         if beta.current and view.status != "retired":
             return beta.name
@@ -768,11 +771,11 @@ def successor(
         found = betas.get(following)
         if found is None:
             return following
-        view = _view(found, place)
+        view = view_at(found, place)
         if view.status in _LIVE and view.state != "refused":
             return following
         following = found.superseded_by
-    dying = beta.status in ("retired", "deprecated") or _view(beta, place).state == "refused"
+    dying = beta.status in ("retired", "deprecated") or view_at(beta, place).state == "refused"
     if not dying and not refused:
         return None
     current = current_of([b for b in betas.values() if b.feature == beta.feature], place)

@@ -4,6 +4,9 @@ Hidden here: where the file comes from (a URL, a file, or the newest stable `lit
 package index, of which only the file's own bytes are read), and how its provider columns map to our
 platforms. The file is a gateway's opinion, so every claim has low confidence: a string says that
 LiteLLM sends the beta there, null that it holds it back, and a name that is missing says nothing.
+
+The memo keeps the config as it was read, `{"config": {...}, "at": ...}`, so that an export can repeat
+LiteLLM's own words without reading anything again.
 """
 
 from __future__ import annotations
@@ -17,14 +20,15 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from registry.core.facts import Claim, Cost, Finding, Json
+from registry.core.exports import read_litellm
+from registry.core.facts import Claim, Cost, Finding, Json, rfc3339
 from registry.core.names import Platform, is_well_formed, read_header
 from registry.sources import Progress, SourceError, fetch, public_url
 from registry.sources.index import File, Wheel, read_project
 
-__all__ = ["LiteLLMSource"]
+__all__ = ["MAX_CONFIG", "LiteLLMSource", "finding_of"]
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 """Shape of the memo. Raise it when the file is read differently, to read it again."""
 
 MAX_CONFIG: Final = 4 * 1024 * 1024
@@ -68,7 +72,7 @@ class LiteLLMSource:
         self, http: httpx2.Client, location: str, old: Mapping[str, Json], now: datetime
     ) -> Finding:
         document = fetch(http, location, old.get("document"), max_bytes=MAX_CONFIG)
-        memo = {"format": _FORMAT, "document": document.memo}
+        memo = {**_kept(old), "document": document.memo}
         if document.body is None:
             return _unchanged(self.name, memo, document.cost, f"{location} has not changed.")
         web = urlsplit(location).scheme in ("http", "https")
@@ -78,7 +82,7 @@ class LiteLLMSource:
 
     def _from_index(self, http: httpx2.Client, old: Mapping[str, Json], now: datetime) -> Finding:
         page, files = read_project(http, self.index_url, _PROJECT, old.get("page") or {})
-        memo = {"format": _FORMAT, "page": dict(page.memo), "version": old.get("version")}
+        memo = {**_kept(old), "page": dict(page.memo), "version": old.get("version")}
         if page.body is None:
             return _unchanged(self.name, memo, page.cost, "The package index has not changed.")
         wheel = _newest_wheel(files)
@@ -99,6 +103,19 @@ class LiteLLMSource:
             version=version,
         )
         return _finding(self.name, text, origin, {**memo, "version": version}, cost)
+
+
+def _kept(old: Mapping[str, Json]) -> dict[str, Json]:
+    """Start a memo with what an unchanged place leaves as it was."""
+    return {"format": _FORMAT, **{key: old[key] for key in ("config", "at") if key in old}}
+
+
+def finding_of(source: str, text: str, place: str, now: datetime) -> Finding:
+    """Read a config that somebody hands over, as `source`; `place` names it in messages.
+
+    Raises `SourceError` for what is no such config at all; what else is wrong in it is left out.
+    """
+    return _finding(source, text, _Origin(place=place, at=now), {"format": _FORMAT}, Cost())
 
 
 def _unchanged(source: str, memo: Mapping[str, Json], cost: Cost, detail: str) -> Finding:
@@ -139,7 +156,10 @@ def _finding(
     if skipped.names:
         parts.append(f"{skipped.names} malformed names skipped")
     detail = ", ".join(parts) + "."
-    return Finding(source=source, claims=claims, complete=True, memo=memo, cost=cost, detail=detail)
+    kept = {"config": read_litellm(config, lenient=True).to_json(), "at": rfc3339(origin.at)}
+    return Finding(
+        source=source, claims=claims, complete=True, memo={**memo, **kept}, cost=cost, detail=detail
+    )
 
 
 def _parse(text: str, place: str) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """The HTTP API under `/v1`, but for `/v1/header` (see `header.py`).
 
 A read of betas, features, header, check or snapshot is answered from the snapshot in memory, so that it
-goes on while the database is away. Events, evidence, sources and exports read the database.
+goes on while the database is away. Events, evidence and sources read the database.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from registry.core.facts import (
 from registry.core.names import PLATFORMS
 from registry.core.wire import beta_to_json, snapshot_to_json
 from registry.db import Database, is_current
-from registry.jobs import export_catalog as export_all
 from registry.web import Context, schemas
 from registry.web.answers import answer, page, read_cursor, write_cursor
 
@@ -456,14 +455,6 @@ def _operator(context: Context) -> APIRouter:
             found = catalog.sources(opened, context.source_names)
         items = [_source(item, context.offline) for item in found]
         return answer(request, context.live.snapshot, {"items": items, "next": None})
-
-    exports = Depends(needs(context, "read", public=True, in_url=True))
-
-    @router.get("/export/catalog.json", dependencies=[exports], tags=["exports"])
-    def export_catalog(request: Request) -> Response:
-        """Every claim that counts; `beta-registry import` reads it without loss."""
-        body = export_all(context.database).encode()
-        return answer(request, context.live.snapshot, body)
 
     return router
 

@@ -78,9 +78,11 @@ def life_of(beta: Beta, today: date) -> Life:
         return Life(name=beta.name, status=beta.status, spans=(), marks=marks)
     start, end = min(begins), _end(beta, today)
     turns = [("active" if beta.status != "unverified" else "unverified", start)]
+    # What is generally available stays so when the SDK deprecates its name.
+    deprecated = beta.deprecated_on if beta.status != "ga" else None
     turns += sorted(
         ((kind, max(day, start)) for kind, day in
-         (("ga", beta.ga_on), ("deprecated", beta.deprecated_on)) if day and day < end),
+         (("ga", beta.ga_on), ("deprecated", deprecated)) if day and day < end),
         key=lambda turn: turn[1],
     )  # fmt: skip
     ends = [day for _, day in turns[1:]] + [end]
@@ -138,7 +140,8 @@ class _Axis:
         for moment, label in _ticks(self.first, self.last):
             x = self.x(moment)
             parts.append(f'<line class="grid" x1="{x}" y1="{TOP - 6}" x2="{x}" y2="{height}"/>')
-            parts.append(f'<text class="muted" x="{x + 3}" y="12">{label}</text>')
+            if x < self.right - 8 * len(label):
+                parts.append(f'<text class="muted" x="{x + 3}" y="12">{label}</text>')
         return "".join(parts)
 
 

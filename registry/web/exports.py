@@ -1,0 +1,103 @@
+"""What other programs read: the catalog, LiteLLM's beta config, Renovate's datasource.
+
+They take `?token=`, because those programs send no headers, and none of them is ever redirected. LiteLLM
+gives up after five seconds and then uses a file of its own, so its config is rendered once a snapshot and
+answered from memory, also while the database is away.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Path, Request
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from registry.core.errors import Unavailable
+from registry.core.exports import LiteLLM, dump_litellm, litellm, renovate
+from registry.core.facts import Snapshot
+from registry.exchange import litellm_words
+from registry.jobs import export_catalog
+from registry.web import Context, schemas
+from registry.web.answers import answer
+from registry.web.api import needs
+
+__all__ = ["install"]
+
+
+class Release(BaseModel):
+    """One beta of a feature; `version` is its date as the name has it."""
+
+    version: str
+    isDeprecated: bool  # noqa: N815 - Renovate's words
+    isStable: bool  # noqa: N815
+    releaseTimestamp: str | None = None  # noqa: N815
+    changelogUrl: str | None = None  # noqa: N815
+
+
+class Releases(BaseModel):
+    """What Renovate's custom datasource reads."""
+
+    releases: list[Release]
+    homepage: str | None = None
+    tags: dict[str, str] | None = None
+
+
+def install(app: FastAPI, context: Context) -> None:
+    """Add the routes to the application."""
+    router = APIRouter(
+        prefix="/v1/export",
+        dependencies=[Depends(needs(context, "read", public=True, in_url=True))],
+        responses=schemas.ERRORS,
+        tags=["exports"],
+    )
+    rendered = _Rendered(context)
+
+    @router.get("/catalog.json")
+    def export_all(request: Request) -> Response:
+        """Every claim that counts; `beta-registry import` reads it without loss."""
+        body = export_catalog(context.database).encode()
+        return answer(request, context.live.snapshot, body)
+
+    @router.get("/litellm.json")
+    def export_litellm(request: Request) -> Response:
+        """LiteLLM's beta config; LITELLM_ANTHROPIC_BETA_HEADERS_URL is the URL of this."""
+        snapshot = context.live.current()
+        return answer(request, snapshot, rendered.config(snapshot))
+
+    @router.get("/renovate/{feature}.json", responses=schemas.shape(Releases))
+    def export_renovate(
+        request: Request, feature: Annotated[str, Path(max_length=200, examples=["mcp-client"])]
+    ) -> Response:
+        """The dates of a feature as versions, for a custom datasource of Renovate's."""
+        snapshot = context.live.current()
+        return answer(request, snapshot, renovate(snapshot, feature))
+
+    app.include_router(router)
+
+
+class _Rendered:
+    """LiteLLM's config for the newest snapshot. Every run of a source makes a new one."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._words: LiteLLM | None = None
+        self._made: tuple[Snapshot | None, bytes] = (None, b"")
+
+    def config(self, snapshot: Snapshot) -> bytes:
+        """Return it. Two threads may both render, and then both are right."""
+        of, body = self._made
+        if of is not snapshot:
+            body = dump_litellm(litellm(snapshot, self._said())).encode()
+            self._made = (snapshot, body)
+        return body
+
+    def _said(self) -> LiteLLM | None:
+        """Return LiteLLM's words, or those known last while the database is away."""
+        try:
+            with self._context.database.read() as session:
+                self._words = litellm_words(session)
+        except Unavailable:
+            if self._words is None:
+                raise
+        return self._words
