@@ -46,9 +46,11 @@ from registry.web import (
     probes,
     schemas,
     stream,
+    usage,
 )
 from registry.web import alerts as alerts_web
 from registry.web.header import HeaderEndpoint
+from registry.web.uses import Uses
 
 __all__ = [
     "about_probing",
@@ -152,6 +154,7 @@ def create_app(settings: Settings) -> ASGIApp:
         probing=about_probing(settings),
         every={target.name: target.every for target in targets_of(settings)},
     )
+    uses = Uses()
 
     streams = stream.Streams(database, live)
 
@@ -161,6 +164,7 @@ def create_app(settings: Settings) -> ASGIApp:
         live.refresh()
         poll = threading.Thread(target=_poll, args=(live, stop), name="refresh", daemon=True)
         poll.start()
+        uses.start(database, live, config.now)
         works = _works(settings, database, alerts) if settings.scheduler else []
         try:
             yield {"streams": streams}
@@ -168,6 +172,7 @@ def create_app(settings: Settings) -> ASGIApp:
             stop.set()
             poll.join()
             streams.stop()
+            uses.stop()
             for work in works:
                 work.stop()
             database.close()
@@ -188,9 +193,10 @@ def create_app(settings: Settings) -> ASGIApp:
     feeds.install(app, context)
     stream.install(app, context, streams)
     exports.install(app, context)
+    usage.install(app, context)
     dashboard.install(app, pages, assets, streams)
     _document(app)
-    return HeaderEndpoint(_Measured(errors.Bounded(app, MAX_BODY), context), context)
+    return HeaderEndpoint(_Measured(errors.Bounded(app, MAX_BODY), context), context, uses)
 
 
 def from_environment() -> ASGIApp:

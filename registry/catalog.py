@@ -793,7 +793,7 @@ def services_by_beta(session: Session, now: datetime) -> dict[str, int]:
         .where(UsageRow.last_seen >= now - SEEN_WITHIN)
         .group_by(UsageRow.beta)
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def _betas(session: Session, feature: str | None) -> dict[str, Beta]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx2
 import sqlalchemy as sa
 
-from registry import auth, catalog, targets
+from registry import auth, catalog, inventory, targets
 from registry.core.errors import Invalid, NotFound, RegistryError, Unavailable
 from registry.core.facts import Cost, Event, Snapshot
 from registry.core.lifecycle import Standing
@@ -39,13 +39,16 @@ __all__ = [
     "is_due",
     "probe",
     "prune",
+    "sweep_reported",
     "sync",
+    "tidy_usage",
 ]
 
 Clock = Callable[[], datetime]
 """Returns the time. Only the composition root passes one that looks at the wall."""
 
 RETRY_AFTER_FAILURE = timedelta(minutes=5)
+USERS_FRESH = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,8 +239,38 @@ def prune(database: Database, clock: Clock) -> int:
         return targets.prune(session, clock())
 
 
+def sweep_reported(database: Database, clock: Clock) -> tuple[str, ...]:
+    """Ask for the sweeps that refusals reported by services wait for; returns the targets asked."""
+    with database.write() as session:
+        return inventory.ask_for_sweeps(session, clock())
+
+
+USAGES_AT_ONCE = 500
+SERVICES_AT_ONCE = 100
+
+
+def tidy_usage(database: Database, clock: Clock) -> int:
+    """Thin out, roll on and prune usage, in many short transactions; returns how many usages went."""
+    now = clock()
+    with database.read() as session:
+        last = inventory.last_usage(session)
+    for first in range(0, last + 1, USAGES_AT_ONCE):
+        with database.write() as session:
+            inventory.thin_out(session, first, first + USAGES_AT_ONCE - 1, now)
+    after = ""
+    while True:
+        with database.write() as session:
+            names = inventory.next_services(session, after, SERVICES_AT_ONCE)
+            inventory.roll(session, names, now)
+        if len(names) < SERVICES_AT_ONCE:
+            break
+        after = names[-1]
+    with database.write() as session:
+        return inventory.prune(session, now)
+
+
 class Live:
-    """What every request reads: the newest snapshot and the living tokens, held in memory.
+    """What every request reads: the newest snapshot, the living tokens and the services' defaults.
 
     `refresh` asks the database for two numbers and loads only what moved. When the database is away
     the last snapshot stays, and `problem` says so. One thread refreshes; any number may read.
@@ -251,7 +284,10 @@ class Live:
         self._watchers: list[Callable[[], None]] = []
         self.snapshot: Snapshot | None = None
         self.tokens: Mapping[str, str] = dict(self._admin)
+        self.services: Mapping[str, inventory.Defaults] = {}
         self.problem: str | None = "The first snapshot is not loaded yet."
+        self._users: Mapping[str, int] = {}
+        self._users_at = datetime.min.replace(tzinfo=UTC)
 
     def refresh(self) -> bool:
         """Load what moved since last time; returns whether anything did. Never raises."""
@@ -276,9 +312,26 @@ class Live:
             if now != self._seen:
                 snapshot = catalog.snapshot(session)
                 tokens = {**auth.index(session), **self._admin}
-                self.snapshot, self.tokens = snapshot, tokens
+                # The snapshot last: whoever sees a new one shall see the rest that belongs to it.
+                self.services, self.tokens = inventory.defaults(session), tokens
+                self.snapshot = snapshot
         moved, self._seen, self.problem = now != self._seen, now, None
         return moved
+
+    def users(self, now: datetime) -> Mapping[str, int]:
+        """Return how many services use each beta, at most `USERS_FRESH` old.
+
+        Usage moves no snapshot: it would drop every answer in memory with each report. So these are read
+        when they are shown; while the database is away the last ones stay.
+        """
+        if not timedelta() <= now - self._users_at < USERS_FRESH:
+            with suppress(RegistryError), self._database.read() as session:
+                self._users, self._users_at = catalog.services_by_beta(session, now), now
+        return self._users
+
+    def usage_moved(self) -> None:
+        """Forget the users: this process has just recorded usage."""
+        self._users_at = datetime.min.replace(tzinfo=UTC)
 
     def current(self) -> Snapshot:
         """Return the snapshot. Raises `Unavailable` before the first one could be loaded."""

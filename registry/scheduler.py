@@ -141,9 +141,18 @@ class Scheduler:
                 self._probe, "interval", [probe], seconds=seconds, jitter=seconds / 4,
                 id=f"probe {name}", next_run_time=self._clock() + timedelta(seconds=0.5),
             )  # fmt: skip
+        if self._probes:
+            self._scheduler.add_job(
+                self._sweep_reported, "interval", seconds=self._tick, id="sweep reported",
+            )  # fmt: skip
         self._scheduler.add_job(
             self._prune, "interval", seconds=PRUNE_SECONDS, id="prune",
             next_run_time=self._clock() + timedelta(seconds=60),
+        )  # fmt: skip
+        # Just after midnight, when the totals of 30 days forget a day.
+        self._scheduler.add_job(
+            self._tidy_usage, "cron", hour=0, minute=1, jitter=60, id="tidy usage",
+            next_run_time=self._clock() + timedelta(seconds=120),
         )  # fmt: skip
         self._scheduler.start()
 
@@ -221,6 +230,22 @@ class Scheduler:
                 prune()
             except RegistryError as error:
                 log.warning("Old rows were not pruned: %s", error)
+
+    def _sweep_reported(self) -> None:
+        if not self.leads or self._stopping.is_set():
+            return
+        try:
+            jobs.sweep_reported(self._database, self._clock)
+        except RegistryError as error:
+            log.warning("Reported refusals lead to no sweep: %s", error)
+
+    def _tidy_usage(self) -> None:
+        if not self.leads:
+            return
+        try:
+            jobs.tidy_usage(self._database, self._clock)
+        except RegistryError as error:
+            log.warning("Usage was not tidied: %s", error)
 
     def _sync(self, source: Source) -> None:
         if not self.leads or self._stopping.is_set():

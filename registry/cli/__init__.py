@@ -7,7 +7,9 @@ that need it, which also keeps `--help` quick. One file a group of commands; `fr
 Exit codes: 0 fine, 1 error; `check` adds 2 (deprecated, needless or unknown) and 3 (would fail).
 """
 
-from registry.cli import alerts, changelog, exchange, operating, probing, reading
+from registry.cli import alerts, changelog, exchange, inventory, operating, probing, reading
 from registry.cli.frame import cli, main
 
-__all__ = ["alerts", "changelog", "cli", "exchange", "main", "operating", "probing", "reading"]
+__all__ = [
+    "alerts", "changelog", "cli", "exchange", "inventory", "main", "operating", "probing", "reading",
+]  # fmt: skip

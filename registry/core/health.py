@@ -22,7 +22,17 @@ from registry.core.facts import PlatformState, Snapshot
 from registry.core.names import PLATFORMS
 from registry.core.resolution import check
 
-__all__ = ["AT_RISK", "HEALTHS", "ISSUES", "Health", "Issue", "Judge", "Judgement", "health_of"]
+__all__ = [
+    "AT_RISK",
+    "HEALTHS",
+    "ISSUES",
+    "Health",
+    "Issue",
+    "Judge",
+    "Judgement",
+    "health_of",
+    "judge_of",
+]
 
 Issue = Literal["retired", "refused", "deprecated", "ga", "superseded", "unknown"]
 Health = Literal["ok", "at_risk", "failing"]
@@ -43,6 +53,9 @@ _ISSUE_OF: Final[dict[str, Issue]] = {
     "unknown": "unknown",
     "malformed": "unknown",
 }
+MEMO: Final = 20_000
+"""Judgements remembered."""
+
 _FAILING: Final = frozenset({"retired", "refused", "wrong_model", "wrong_endpoint"})
 
 
@@ -68,7 +81,7 @@ class Judge:
     """
 
     def __init__(self, snapshot: Snapshot, today: date) -> None:
-        self._snapshot, self._today = snapshot, today
+        self.snapshot, self.today = snapshot, today
         self._made: dict[tuple[str, str | None, str | None], Judgement] = {}
         self._known = set(snapshot.betas) | {
             name
@@ -81,27 +94,25 @@ class Judge:
         self, name: str, platform: str | None = None, model: str | None = None
     ) -> Judgement:
         """Judge one name. Never raises: a platform that is none counts as unknown."""
+        if name not in self._known:
+            return _unknown(name)  # at once: looking for similar names would take its time
         key = name, platform if platform in PLATFORMS else None, model
-        if key not in self._made:
-            self._made[key] = self._judge(*key)
-        return self._made[key]
+        found = self._made.get(key)
+        if found is None:
+            if len(self._made) >= MEMO:
+                self._made.clear()
+            found = self._made[key] = self._judge(*key)
+        return found
 
     def knows(self, name: str) -> bool:
         """Say whether a name is a beta of the registry, or goes by this name on some platform."""
         return name in self._known
 
-    def names_of(self, statuses: Iterable[str]) -> list[str]:
-        """Return the betas of these statuses."""
-        wanted = set(statuses)
-        return [beta.name for beta in self._snapshot.betas.values() if beta.status in wanted]
-
     def _judge(self, name: str, platform: str | None, model: str | None) -> Judgement:
-        if name not in self._known:
-            return _unknown(name)  # at once: looking for similar names would take its time
         found = check(
-            self._snapshot, betas=[name], platform=platform, model=model, today=self._today
+            self.snapshot, betas=[name], platform=platform, model=model, today=self.today
         )["betas"][0]
-        beta = self._snapshot.betas.get(name)
+        beta = self.snapshot.betas.get(name)
         verdict, instead = found["verdict"], found["use_instead"]
         issue = _ISSUE_OF.get(verdict)
         if issue is None and beta is not None and beta.superseded_by:
@@ -120,6 +131,18 @@ class Judge:
             detail=found["detail"],
             advice=_advice(issue, instead, verdict),
         )
+
+
+def judge_of(snapshot: Snapshot, today: date) -> Judge:
+    """Return the judge of a snapshot and day: the same one as last time while both stay the same."""
+    judge = _latest[-1] if _latest else None
+    if judge is None or judge.snapshot is not snapshot or judge.today != today:
+        judge = Judge(snapshot, today)
+        _latest[:] = [judge]
+    return judge
+
+
+_latest: Final[list[Judge]] = []
 
 
 def _unknown(name: str) -> Judgement:

@@ -23,9 +23,11 @@ __all__ = [
     "Location",
     "affected",
     "affected_by",
+    "count_users",
     "has_usage",
     "last_day",
     "names_affected",
+    "who",
 ]
 
 LOCATIONS: Final = 20
@@ -83,7 +85,7 @@ def affected(
         wanted.append(UsageRow.platform.in_(("", platform)))
     if teams:
         wanted.append(ServiceRow.team.in_(sorted(teams)))
-    found = _affected(session, wanted, now)
+    found = who(session, wanted, now)
     return {name: found.get(name, []) for name in names}
 
 
@@ -96,11 +98,10 @@ def affected_by(
     everyone = affected(session, [event.beta], now, platform=event.platform, teams=teams)
     if event.type != "usage.at_risk":
         return everyone[event.beta]
-    told = set(
-        session.execute(
-            sa.select(RiskRow.service, RiskRow.environment).where(RiskRow.event == event.id)
-        ).tuples()
+    rows = session.execute(
+        sa.select(RiskRow.service, RiskRow.environment).where(RiskRow.event == event.id)
     )
+    told = {(service, environment) for service, environment in rows}
     return [item for item in everyone[event.beta] if (item.service, item.environment) in told]
 
 
@@ -109,13 +110,26 @@ def has_usage(session: Session) -> bool:
     return bool(session.scalar(sa.select(sa.exists().select_from(UsageRow))))
 
 
+def count_users(
+    session: Session, betas: Iterable[str], now: datetime, *, platform: str | None = None
+) -> int:
+    """Return how many services were lately seen with any of these betas, there or nobody knows where."""
+    query = sa.select(sa.func.count(sa.distinct(UsageRow.service))).where(
+        UsageRow.beta.in_(sorted(set(betas))), UsageRow.last_seen >= now - SEEN_WITHIN
+    )
+    if platform is not None:
+        query = query.where(UsageRow.platform.in_(("", platform)))
+    return session.scalar(query) or 0
+
+
 _Key = tuple[str, str, str]
 """(beta, service, environment)."""
 
 
-def _affected(
+def who(
     session: Session, wanted: Sequence[sa.ColumnElement[bool]], now: datetime
 ) -> dict[str, list[Affected]]:
+    """Return by beta who was seen with it, of the usages that meet these conditions."""
     rows = session.execute(
         sa.select(UsageRow, ServiceRow.team, ServiceRow.owner, ServiceRow.contacts)
         .join(ServiceRow, ServiceRow.name == UsageRow.service)
@@ -161,7 +175,10 @@ def _one(
 def last_day(
     session: Session, wanted: Sequence[sa.ColumnElement[bool]], now: datetime
 ) -> dict[int, tuple[int, int, int]]:
-    """Return (count, accepted, refused) of the last 24 hours of the usages meant, by their id."""
+    """Return (count, accepted, refused) of the last 24 hours of the usages meant, by their id.
+
+    Counts are kept by whole hours, so it is up to an hour more.
+    """
     sums = [
         sa.func.sum(column)
         for column in (UsageCountRow.count, UsageCountRow.accepted, UsageCountRow.refused)
@@ -170,7 +187,7 @@ def last_day(
         sa.select(UsageCountRow.usage, *sums)
         .join(UsageRow, UsageRow.id == UsageCountRow.usage)
         .join(ServiceRow, ServiceRow.name == UsageRow.service)
-        .where(*wanted, UsageCountRow.hour >= hour_of(now) - 23)
+        .where(*wanted, UsageCountRow.hour >= hour_of(now) - 24)
         .group_by(UsageCountRow.usage)
     )
     return {row[0]: (int(row[1]), int(row[2]), int(row[3])) for row in rows}

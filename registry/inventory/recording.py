@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from registry import catalog, targets
 from registry.core.errors import Invalid
 from registry.core.facts import Event, EventType, Json, Snapshot, rfc3339, to_json
-from registry.core.health import AT_RISK, Judge, Judgement
+from registry.core.health import AT_RISK, Judge, Judgement, judge_of
 from registry.core.names import PLATFORMS, is_well_formed, parse
 from registry.db import upsert
 from registry.models import (
@@ -174,7 +174,7 @@ def record(
             return answered
     service = _enter(session, report, now)
     report = replace(report, platform=report.platform or service.platform)
-    judge = Judge(snapshot or catalog.snapshot(session), now.date())
+    judge = judge_of(snapshot or catalog.snapshot(session), now.date())
     held = _held(session, report.service)
     sums, not_kept = _add_up(report, held, judge)
     _store(session, report, sums, held, now)
@@ -336,28 +336,16 @@ def _seen_at(report: Report, now: datetime) -> datetime:
     return min(report.window[1], now) if report.window else now
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A usage as it is stored, as far as recording needs it."""
-
-    id: int
-    environment: str
-    beta: str
-    source: str
-    platform: str
-    instance: str
-    models: list[str]
-    first_seen: datetime
-    last_seen: datetime
+_Held = Any
+"""A row of `_held`: a usage as it is stored, as far as recording needs it."""
 
 
-def _held(session: Session, service: str) -> list[_Held]:
+def _held(session: Session, service: str) -> Sequence[_Held]:
     columns = (
         UsageRow.id, UsageRow.environment, UsageRow.beta, UsageRow.source, UsageRow.platform,
-        UsageRow.instance, UsageRow.models, UsageRow.first_seen, UsageRow.last_seen,
+        UsageRow.instance, UsageRow.models,
     )  # fmt: skip
-    rows = session.execute(sa.select(*columns).where(UsageRow.service == service))
-    return [_Held(*row) for row in rows]
+    return session.execute(sa.select(*columns).where(UsageRow.service == service)).all()
 
 
 @dataclass(slots=True)
@@ -444,11 +432,11 @@ def _store(
         }
         for name, item in sums.items()
     ]  # fmt: skip
-    change = _replaced if scan else _added
-    ids = {
-        beta: number
-        for number, beta in upsert(session, UsageRow, rows, change, returning=["id", "beta"])
-    }
+    ids = {name: row.id for name, row in same.items() if name in sums}
+    # To be told the ids of rows costs as much as to write them, so only where there are new ones.
+    wanted = ("id", "beta") if len(ids) < len(sums) else ()
+    told = upsert(session, UsageRow, rows, _replaced if scan else _added, returning=wanted)
+    ids.update({beta: number for number, beta in told})
     if scan:
         _forget_earlier_scan(session, report, instance, held, set(ids.values()))
     else:
@@ -584,12 +572,19 @@ def _told(
     session: Session, issues: Mapping[str, str], report: Report, held: Sequence[_Held]
 ) -> set[str]:
     """Return the betas of whose turn an event told when the service was already seen with them."""
-    first: dict[str, datetime] = {}
-    for row in held:
-        if row.environment == report.environment and row.beta in issues:
-            first[row.beta] = min(first.get(row.beta, row.first_seen), row.first_seen)
-    if not first:
+    before = {row.beta for row in held if row.environment == report.environment}
+    if before.isdisjoint(issues):
         return set()
+    first = dict(
+        session.execute(
+            sa.select(
+                UsageRow.beta, sa.func.min(UsageRow.first_seen, type_=UsageRow.first_seen.type)
+            )
+            .where(UsageRow.service == report.service, UsageRow.environment == report.environment)
+            .where(UsageRow.beta.in_(sorted(before & issues.keys())))
+            .group_by(UsageRow.beta)
+        ).all()
+    )
     events = session.execute(
         sa.select(EventRow.beta, EventRow.type, sa.func.max(EventRow.at))
         .where(EventRow.beta.in_(sorted(first)), EventRow.backfill.is_(False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -12,7 +12,6 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from registry.alerts import Alerts
-from registry.core.facts import Event
 from registry.db import Database
 from registry.jobs import Clock, Live
 
@@ -85,5 +84,3 @@ class Context:
     every: Mapping[str, timedelta] = field(default_factory=dict)
     """How often each configured target is swept."""
     metrics: Metrics = field(default_factory=Metrics)
-    affected_by: Callable[[Event], list[str]] = lambda _event: []
-    """Names the services that an event affects; only holders of a token see them."""

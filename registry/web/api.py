@@ -6,7 +6,7 @@ goes on while the database is away. Events, evidence and sources read the databa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date as Date  # noqa: N812 - `date` is a word of the routes below
 from datetime import datetime
@@ -17,7 +17,7 @@ from prometheus_client import generate_latest
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from registry import auth, catalog
+from registry import auth, catalog, inventory
 from registry.core import resolution
 from registry.core.errors import Forbidden, Invalid, NotFound
 from registry.core.facts import (
@@ -47,12 +47,12 @@ __all__ = [
     "Words",
     "changelog",
     "event_json",
-    "event_writer",
     "find_events",
     "holds",
     "install",
     "known_beta",
     "moment",
+    "named",
     "needs",
     "since_of",
     "words",
@@ -172,14 +172,19 @@ def _reads(context: Context) -> APIRouter:
         ]
         found = [beta for beta in snapshot.betas.values() if all(test(beta) for test in tests)]
         order = _order(sort.removeprefix("-"))
-        body = page(found, order, cursor, limit, beta_to_json, descending=sort.startswith("-"))
+        users = live.users(context.clock())
+        body = page(
+            found, order, cursor, limit, lambda beta: with_users(beta, users),
+            descending=sort.startswith("-"),
+        )  # fmt: skip
         return answer(request, snapshot, body)
 
     @router.get("/betas/{name}", responses=schemas.shape(schemas.Beta), tags=["betas"])
     def show_beta(request: Request, name: Name) -> Response:
         """Show one beta."""
         snapshot = live.current()
-        return answer(request, snapshot, beta_to_json(known_beta(snapshot, name)))
+        beta = known_beta(snapshot, name)
+        return answer(request, snapshot, with_users(beta, live.users(context.clock())))
 
     @router.get(
         "/betas/{name}/evidence", responses=schemas.shape(schemas.EvidencePage), tags=["betas"]
@@ -246,8 +251,8 @@ def _reads(context: Context) -> APIRouter:
     ) -> Response:
         """List events. Ids grow in the order in which changes became visible."""
         found, more = find_events(context.database, asked, order)
-        show = event_writer(context, request)
-        body = {"items": [show(event) for event in found], "next": more}
+        names = named(context.database, found) if holds(context, request, "read") else None
+        body = {"items": [event_json(event, names) for event in found], "next": more}
         return answer(request, live.snapshot, body)
 
     return router
@@ -378,16 +383,21 @@ def changelog(database: Database, *, order: str = "desc", **asked: Any) -> dict[
     return {"items": [event_json(event) for event in found], "next": more}
 
 
-def event_json(event: Event) -> Json:
-    """Print an event in the shape of the contract, without the names of who is affected."""
-    return to_json(event)
+def named(database: Database, events: Sequence[Event]) -> Mapping[int, Sequence[str]]:
+    """Return the names of who is affected, by event: for those who may know them."""
+    with database.read() as session:
+        return inventory.names_affected(session, events)
 
 
-def event_writer(context: Context, request: Request) -> Callable[[Event], Json]:
-    """Return what prints events for this caller: who is affected is named to holders of a token."""
-    if not holds(context, request, "read"):
-        return event_json
-    return lambda event: {**event_json(event), "affected": context.affected_by(event)}
+def event_json(event: Event, names: Mapping[int, Sequence[str]] | None = None) -> Json:
+    """Print an event in the shape of the contract; `names` are those of the affected, by event."""
+    shown: dict[str, Json] = to_json(event)
+    return shown if names is None else {**shown, "affected": list(names.get(event.id, ()))}
+
+
+def with_users(beta: Beta, users: Mapping[str, int]) -> dict[str, Json]:
+    """Print a beta with the number of services that use it now."""
+    return {**beta_to_json(beta), "services": users.get(beta.name, 0)}
 
 
 def moment(text: str) -> datetime:

@@ -2,17 +2,18 @@
 
 An answer is a pure function of the query, the wanted media type, the snapshot and the day. So it is
 made once and kept as bytes, in a memo that is dropped whole when the snapshot or the day moves, and that
-holds at most `MEMO` answers. Access, limits and metrics are those of every other route.
+holds at most `MEMO` answers. Access, limits and metrics are those of every other route. An answer to a
+service holds the cell that counts its uses (see `uses.py`).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from datetime import time as clock_time
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,11 +22,13 @@ from registry import auth
 from registry.core.errors import Forbidden, Invalid, RegistryError
 from registry.core.facts import Snapshot, rfc3339
 from registry.core.resolution import Ask, Resolution, resolve
+from registry.inventory import Defaults, check_name
 from registry.web import Context
 from registry.web.answers import etag_of, matches, write_json
 from registry.web.errors import MEDIA_TYPE, describe, problem, status_of
+from registry.web.uses import Use, Uses
 
-__all__ = ["HeaderEndpoint"]
+__all__ = ["Asked", "HeaderEndpoint", "read_query", "with_defaults"]
 
 PATH: Final = "/v1/header"
 MEMO: Final = 4096
@@ -50,13 +53,14 @@ class _Ready:
     body: Message
     not_modified: Message
     counter: list[int]
+    uses: list[int]
 
 
 class HeaderEndpoint:
     """Answers `/v1/header` and passes everything else on."""
 
-    def __init__(self, app: ASGIApp, context: Context) -> None:
-        self._app, self._context = app, context
+    def __init__(self, app: ASGIApp, context: Context, uses: Uses) -> None:
+        self._app, self._context, self._uses = app, context, uses
         self._live, self._public = context.live, context.public_read
         self._memo: dict[tuple[bytes, bytes], _Ready] = {}
         self._snapshot: Snapshot | None = None
@@ -86,6 +90,7 @@ class HeaderEndpoint:
         if ready is None:
             ready = self._find(scope["query_string"], accept)
         ready.counter[0] += 1
+        ready.uses[0] += 1
         if none_match and (
             none_match == ready.etag or matches(none_match.decode("latin-1"), ready.etag.decode())
         ):
@@ -99,16 +104,21 @@ class HeaderEndpoint:
         """Look the answer up, or make it. The memo belongs to one snapshot and one day."""
         day = int(time.time() // 86400)
         if self._live.snapshot is not self._snapshot or day != self._day:
-            self._memo, self._snapshot, self._day = {}, self._live.snapshot, day
+            self._forget()
+            self._snapshot, self._day = self._live.snapshot, day
         key = query, accept
         ready = self._memo.get(key)
         if ready is None:
             ready = self._make(query, accept)
             if len(self._memo) >= MEMO:
-                self._memo.clear()
+                self._forget()
             if len(query) <= MAX_QUERY and self._snapshot is not None and len(accept) <= 256:
                 self._memo[key] = ready
         return ready
+
+    def _forget(self) -> None:
+        self._memo = {}
+        self._uses.turn()
 
     def _refuse(self, authorization: bytes) -> _Ready | None:
         """Return the refusal of a request without a valid token, or None if it may pass.
@@ -140,24 +150,46 @@ class HeaderEndpoint:
     def _make(self, query: bytes, accept: bytes) -> _Ready:
         text = wants_text(accept.decode("latin-1"))
         today = self._context.clock().date()
+        uses = [0, 0]
         try:
             if len(query) > MAX_QUERY:
                 raise Invalid(f"The query is longer than {MAX_QUERY:,} bytes; ask for fewer betas.")
             snapshot = self._live.current()
-            found = resolve(snapshot, read_ask(query), today)
+            asked = read_query(query)
+            ask = with_defaults(asked, self._live.services.get(asked.service or ""))
+            try:
+                found = resolve(snapshot, ask, today)
+            except Invalid as error:
+                uses = self._cell(asked, ask, error.extra.get("would_send"))
+                raise
         except RegistryError as error:
-            return self._problem(error, text=text)
-        etag = etag_of(str(snapshot.revision).encode(), query, accept, today.isoformat().encode())
-        headers = [*_common(etag, snapshot), *_deprecation(found)]
+            return self._problem(error, text=text, uses=uses)
         value = found.to_json()
+        etag = etag_of(
+            str(snapshot.revision).encode(), query, accept, today.isoformat().encode(),
+            repr(ask).encode() if asked.service else b"",
+        )  # fmt: skip
+        headers = [*_common(etag, snapshot), *_deprecation(found)]
         if text:
             status = 204 if value["omit"] else 200
             body, kind = value["value"].encode(), b"text/plain; charset=utf-8"
         else:
             status, body, kind = 200, write_json(value), b"application/json"
-        return self._ready(status, body, kind, headers, etag)
+        return self._ready(status, body, kind, headers, etag, self._cell(asked, ask, value))
 
-    def _problem(self, error: RegistryError, *, text: bool) -> _Ready:
+    def _cell(self, asked: Asked, ask: Ask, answer: Mapping[str, Any] | None) -> list[int]:
+        """Return what counts the uses of an answer: the betas asked for, and those sent for a feature."""
+        if asked.service is None or answer is None:
+            return [0, 0]
+        features = {text for kind, text in ask.requested if kind == "feature"}
+        names = [text for kind, text in ask.requested if kind == "beta"]
+        names += [item["name"] for item in answer["betas"] if item["requested"] in features]
+        betas = tuple(dict.fromkeys(names))
+        return self._uses.cell(Use(asked.service, asked.environment, answer["platform"], betas))
+
+    def _problem(
+        self, error: RegistryError, *, text: bool, uses: list[int] | None = None
+    ) -> _Ready:
         status = status_of(error)
         headers: Pairs = [(b"cache-control", b"no-store"), (b"vary", b"Accept, Authorization")]
         if status == 401:
@@ -166,11 +198,14 @@ class HeaderEndpoint:
             headers.append((b"retry-after", b"5"))
         if text:
             headers.append((b"beta-registry-error", _header_text(error.detail)))
-            return self._ready(status, b"", b"text/plain; charset=utf-8", headers, "")
+            return self._ready(status, b"", b"text/plain; charset=utf-8", headers, "", uses)
         body = write_json(describe(status, error.slug, error.detail, error.extra))
-        return self._ready(status, body, MEDIA_TYPE.encode(), headers, "")
+        return self._ready(status, body, MEDIA_TYPE.encode(), headers, "", uses)
 
-    def _ready(self, status: int, body: bytes, kind: bytes, headers: Pairs, etag: str) -> _Ready:
+    def _ready(
+        self, status: int, body: bytes, kind: bytes, headers: Pairs, etag: str,
+        uses: list[int] | None,
+    ) -> _Ready:  # fmt: skip
         own = (
             []
             if status == 204
@@ -184,13 +219,24 @@ class HeaderEndpoint:
             {"type": "http.response.body", "body": body},
             not_modified,
             self._context.metrics.requests.cell(PATH, status),
+            uses or [0, 0],
         )
 
 
 _EMPTY: Final[Message] = {"type": "http.response.body", "body": b""}
 
 
-def read_ask(query: bytes) -> Ask:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The query of `/v1/header`: what is asked, and for whom."""
+
+    ask: Ask
+    service: str | None = None
+    environment: str = "default"
+    says_policy: bool = False
+
+
+def read_query(query: bytes) -> Asked:
     """Read the query of `/v1/header`. Raises `Invalid`, also for a misspelt parameter."""
     try:
         pairs = parse_qsl(
@@ -213,9 +259,39 @@ def read_ask(query: bytes) -> Ask:
             raise Invalid(f"{key!r} is given twice; give it once.")
         else:
             single[key] = value
-    single.pop("service", None)
-    single.pop("environment", None)
-    return Ask(requested=tuple(items), **{key: value for key, value in single.items() if value})
+    service = single.pop("service", None) or None
+    environment = single.pop("environment", None) or "default"
+    if service is not None:
+        check_name(service, "service")
+        check_name(environment, "environment", 64)
+    ask = Ask(requested=tuple(items), **{key: value for key, value in single.items() if value})
+    return Asked(ask, service, environment, bool(single.get("policy")))
+
+
+def with_defaults(asked: Asked, defaults: Defaults | None) -> Ask:
+    """Fill in what a service has declared where the call says nothing.
+
+    A target says where a request goes, so beside one the service's place does not count; and its API and
+    model belong to its platform.
+    """
+    ask = asked.ask
+    if defaults is None:
+        return ask
+    if ask.target is None:
+        here = ask.platform in (None, defaults.platform)
+        ask = replace(
+            ask,
+            platform=ask.platform or defaults.platform,
+            api=ask.api or (defaults.api if here else None),
+            model=ask.model or defaults.model,
+            endpoint=ask.endpoint or defaults.endpoint,
+        )
+    return replace(
+        ask,
+        requested=ask.requested or tuple(("beta", name) for name in defaults.betas),
+        policy=ask.policy if asked.says_policy else defaults.policy or ask.policy,
+        on_unknown=ask.on_unknown or defaults.on_unknown,
+    )
 
 
 def wants_text(accept: str) -> bool:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
 from starlette.responses import Response
 
-from registry import targets
+from registry import inventory, targets
 from registry.core.diagnosis import diagnose
 from registry.core.errors import Unavailable
 from registry.core.facts import Json, to_json
+from registry.core.names import PLATFORMS
+from registry.inventory import Defaults
 from registry.jobs import is_alive
 from registry.web import Context, schemas
 from registry.web.answers import answer, read_cursor, write_cursor
@@ -57,20 +60,33 @@ def _public(context: Context) -> APIRouter:
     def diagnose_answer(request: Request, pasted: schemas.Diagnose) -> Response:
         """Say what an upstream answer means for betas. Nothing is stored or logged."""
         snapshot = context.live.current()
+        defaults = context.live.services.get(pasted.service or "", Defaults())
         body = diagnose(
             snapshot,
             status=pasted.status,
             headers=pasted.headers,
             body=pasted.body,
-            platform=pasted.platform,
+            platform=pasted.platform or defaults.platform,
             betas_sent=pasted.betas_sent,
-            model=pasted.model,
-            endpoint=pasted.endpoint,
+            model=pasted.model or defaults.model,
+            endpoint=pasted.endpoint or defaults.endpoint,
             today=context.clock().date(),
         )
+        if pasted.service:
+            body["services"] = _users_of(context, body["refused"], body["platform"])
         return answer(request, snapshot, body)
 
     return router
+
+
+def _users_of(context: Context, betas: Sequence[str], platform: str | None) -> int | None:
+    """Count the services that use any of these betas on a platform; None while nobody can say."""
+    place = platform if platform in PLATFORMS else None
+    try:
+        with context.database.read() as session:
+            return inventory.count_users(session, betas, context.clock(), platform=place)
+    except Unavailable:
+        return None
 
 
 def _operations(context: Context) -> APIRouter:

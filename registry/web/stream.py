@@ -30,7 +30,7 @@ from registry.db import Database
 from registry.jobs import Live
 from registry.web import Context, schemas
 from registry.web.answers import write_json
-from registry.web.api import MAX_ID, Words, event_json, holds, needs, since_of, words
+from registry.web.api import MAX_ID, Words, event_json, holds, named, needs, since_of, words
 from registry.web.errors import problem
 
 __all__ = ["MOST", "Start", "Streams", "install", "origin"]
@@ -225,7 +225,7 @@ def install(app: FastAPI, context: Context, streams: Streams) -> None:
     router = APIRouter(prefix="/v1", tags=["changelog"], responses=schemas.ERRORS)
 
     def show_named(event: Event) -> Json:
-        return {**event_json(event), "affected": context.affected_by(event)}
+        return event_json(event, named(context.database, [event]))
 
     @router.get(
         "/changelog/stream",

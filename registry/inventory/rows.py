@@ -1,0 +1,288 @@
+"""The inventory as rows: grouped, filtered, in pages; the users of one beta; and all of it as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from registry.catalog import SEEN_WITHIN
+from registry.core.facts import rfc3339
+from registry.core.health import Judge
+from registry.inventory.reading import Affected, who
+from registry.models import BetaRow, ServiceRow, UsageLocationRow, UsageRow
+
+__all__ = ["GROUPS", "Filter", "Radius", "Row", "radius", "rows", "users", "write_csv"]
+
+GROUPS: Final = ("beta", "service", "team", "status")
+PLACES: Final = 20
+"""Code locations in one cell of the CSV."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which usages; what is empty asks for nothing. The status `unknown` means names not in the registry."""
+
+    teams: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    betas: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    q: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One group of the inventory. `key` is None for the services without a team.
+
+    `services`, `teams` and `betas` are numbers; `status` is that of the beta or of the group.
+    """
+
+    key: str | None
+    services: int
+    teams: int
+    betas: int
+    count_30d: int
+    refused_30d: int
+    last_seen: datetime
+    status: str | None
+    issue: str | None = None
+    use_instead: str | None = None
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Radius:
+    """The blast radius of a beta: who and how much would be hit."""
+
+    services: int = 0
+    teams: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    count_30d: int = 0
+    refused_30d: int = 0
+    last_seen: datetime | None = None
+    by_team: Mapping[str, int] = field(default_factory=dict)
+
+
+def rows(
+    session: Session,
+    judge: Judge,
+    now: datetime,
+    group_by: str = "beta",
+    wanted: Filter = Filter(),
+    after: str | None = None,
+    limit: int = 100,
+) -> list[Row]:
+    """Return at most `limit` rows whose keys come after `after`, in the order of their keys."""
+    key = _key(group_by)
+    query = sa.select(
+        key.label("key"),
+        sa.func.count(sa.distinct(UsageRow.service)),
+        sa.func.count(sa.distinct(ServiceRow.team)),
+        sa.func.count(sa.distinct(UsageRow.beta)),
+        sa.func.sum(UsageRow.count_30d),
+        sa.func.sum(UsageRow.refused_30d),
+        sa.func.max(UsageRow.last_seen, type_=UsageRow.last_seen.type),
+    ).join(ServiceRow, ServiceRow.name == UsageRow.service)
+    if group_by == "status":
+        query = query.join(BetaRow, BetaRow.name == UsageRow.beta, isouter=True)
+    query = (
+        query.where(*_conditions(wanted, now))
+        .group_by(sa.text("1"))
+        .order_by(sa.text("1"))
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(key > after)
+    return [_row(group_by, judge, *row) for row in session.execute(query)]
+
+
+def _key(group_by: str) -> sa.ColumnElement[str]:
+    match group_by:
+        case "service":
+            return UsageRow.service.expression
+        case "team":
+            return sa.func.coalesce(ServiceRow.team, "")
+        case "status":
+            return sa.func.coalesce(BetaRow.status, "unknown")
+        case _:
+            return UsageRow.beta.expression
+
+
+def _row(group_by: str, judge: Judge, key: str, *found: Any) -> Row:
+    services, teams, betas, count, refused, last = found
+    judged = judge(key) if group_by == "beta" else None
+    status = judged.status if judged else key if group_by == "status" else None
+    return Row(
+        key=key or None, services=services, teams=teams, betas=betas, count_30d=int(count),
+        refused_30d=int(refused), last_seen=last, status=status,
+        issue=judged.issue if judged else None,
+        use_instead=judged.use_instead if judged else None,
+        advice=judged.advice if judged else "",
+    )  # fmt: skip
+
+
+def _conditions(wanted: Filter, now: datetime) -> list[sa.ColumnElement[bool]]:
+    found: list[sa.ColumnElement[bool]] = [UsageRow.last_seen >= now - SEEN_WITHIN]
+    found += [
+        column.in_(values)
+        for column, values in (
+            (UsageRow.service, wanted.services),
+            (UsageRow.beta, wanted.betas),
+            (UsageRow.environment, wanted.environments),
+            (UsageRow.platform, wanted.platforms),
+            (ServiceRow.team, wanted.teams),
+        )
+        if values
+    ]
+    if wanted.statuses:
+        known = sa.select(BetaRow.name)
+        of_status: sa.ColumnElement[bool] = UsageRow.beta.in_(
+            known.where(BetaRow.status.in_(wanted.statuses))
+        )
+        if "unknown" in wanted.statuses:
+            of_status |= UsageRow.beta.not_in(known)
+        found.append(of_status)
+    if wanted.q:
+        found.append(
+            UsageRow.service.icontains(wanted.q, autoescape=True)
+            | UsageRow.beta.icontains(wanted.q, autoescape=True)
+            | ServiceRow.team.icontains(wanted.q, autoescape=True)
+        )
+    return found
+
+
+# --- One beta -------------------------------------------------------------------------------------
+
+
+def users(
+    session: Session,
+    now: datetime,
+    wanted: Filter,
+    after: tuple[str, str] = ("", ""),
+    limit: int = 100,
+) -> list[Affected]:
+    """Return who uses the beta of the filter, by service and environment, after a place in that order."""
+    place = (UsageRow.service, UsageRow.environment)
+    conditions = _conditions(wanted, now)
+    page = session.execute(
+        sa.select(*place)
+        .join(ServiceRow, ServiceRow.name == UsageRow.service)
+        .where(*conditions, sa.tuple_(*place) > sa.tuple_(*after))
+        .distinct()
+        .order_by(*place)
+        .limit(limit)
+    ).all()
+    if not page:
+        return []
+    services = sorted({service for service, _ in page})
+    found = who(session, [*conditions, UsageRow.service.in_(services)], now)
+    placed = {(item.service, item.environment): item for group in found.values() for item in group}
+    return [placed[service, environment] for service, environment in page]
+
+
+def radius(session: Session, now: datetime, wanted: Filter) -> Radius:
+    """Return how far the loss of what the filter names would reach."""
+    made = session.execute(
+        sa.select(
+            ServiceRow.team, UsageRow.environment, UsageRow.platform,
+            sa.func.sum(UsageRow.count_30d), sa.func.sum(UsageRow.refused_30d),
+            sa.func.max(UsageRow.last_seen, type_=UsageRow.last_seen.type),
+        )
+        .join(ServiceRow, ServiceRow.name == UsageRow.service)
+        .where(*_conditions(wanted, now))
+        .group_by(ServiceRow.team, UsageRow.environment, UsageRow.platform)
+    ).all()  # fmt: skip
+    by_team = session.execute(
+        sa.select(ServiceRow.team, sa.func.count(sa.distinct(UsageRow.service)))
+        .join(ServiceRow, ServiceRow.name == UsageRow.service)
+        .where(*_conditions(wanted, now))
+        .group_by(ServiceRow.team)
+        .order_by(ServiceRow.team)
+    ).all()
+    return Radius(
+        services=sum(count for _, count in by_team),
+        teams=tuple(team for team, _ in by_team if team),
+        environments=tuple(sorted({row[1] for row in made})),
+        platforms=tuple(sorted({row[2] for row in made} - {""})),
+        count_30d=sum(int(row[3]) for row in made),
+        refused_30d=sum(int(row[4]) for row in made),
+        last_seen=max((row[5] for row in made), default=None),
+        by_team={team or "": count for team, count in by_team},
+    )
+
+
+# --- CSV ------------------------------------------------------------------------------------------
+
+_COLUMNS: Final = (
+    "service", "environment", "beta", "status", "issue", "use_instead", "advice", "team", "owner",
+    "contacts", "repository", "tier", "platform", "source", "instance", "models", "first_seen",
+    "last_seen", "count_30d", "accepted_30d", "refused_30d", "locations",
+)  # fmt: skip
+
+
+def write_csv(
+    session: Session, judge: Judge, now: datetime, wanted: Filter = Filter()
+) -> str:  # fmt: skip
+    """Print every usage as CSV (RFC 4180). No cell can be taken for a formula by a spreadsheet."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(_COLUMNS)
+    writer.writerows([_safe(cell) for cell in row] for row in _cells(session, judge, now, wanted))
+    return out.getvalue()
+
+
+def _cells(
+    session: Session, judge: Judge, now: datetime, wanted: Filter
+) -> Iterator[Sequence[object]]:
+    conditions = _conditions(wanted, now)
+    places = _places(session, conditions)
+    found = session.execute(
+        sa.select(UsageRow, ServiceRow)
+        .join(ServiceRow, ServiceRow.name == UsageRow.service)
+        .where(*conditions)
+        .order_by(UsageRow.service, UsageRow.environment, UsageRow.beta, UsageRow.id)
+    )
+    for usage, service in found:
+        judged = judge(usage.beta, usage.platform or service.platform, service.model)
+        yield (
+            service.name, usage.environment, usage.beta, judged.status, judged.issue,
+            judged.use_instead, judged.advice, service.team, service.owner,
+            "; ".join(service.contacts), service.repository, service.tier, usage.platform,
+            usage.source, usage.instance, "; ".join(usage.models), rfc3339(usage.first_seen),
+            rfc3339(usage.last_seen), usage.count_30d, usage.accepted_30d, usage.refused_30d,
+            "; ".join(places.get(usage.id, ())),
+        )  # fmt: skip
+
+
+def _places(session: Session, conditions: Sequence[sa.ColumnElement[bool]]) -> dict[int, list[str]]:
+    found = session.execute(
+        sa.select(UsageLocationRow.usage, UsageLocationRow.path, UsageLocationRow.line)
+        .join(UsageRow, UsageRow.id == UsageLocationRow.usage)
+        .join(ServiceRow, ServiceRow.name == UsageRow.service)
+        .where(*conditions)
+        .order_by(UsageLocationRow.usage, UsageLocationRow.path, UsageLocationRow.line)
+    )
+    places: dict[int, list[str]] = {}
+    for usage, path, line in found:
+        held = places.setdefault(usage, [])
+        if len(held) < PLACES:
+            held.append(f"{path}:{line}" if line else path)
+    return places
+
+
+def _safe(cell: object) -> object:
+    """Put an apostrophe before text that a spreadsheet would run as a formula."""
+    if cell is None:
+        return ""
+    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{cell}"
+    return cell

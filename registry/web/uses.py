@@ -1,0 +1,154 @@
+"""Asking `/v1/header` for a service counts as usage: counted in memory, written in the background.
+
+The hot path adds one to a cell and does no more. A cell is a list of two numbers, what was counted and
+what was taken from it: the event loop's thread writes only the first and the flushing thread only the
+second, so no count is lost and no lock is needed. Everything is bounded, for anybody may name services.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+
+from registry import inventory
+from registry.core.errors import Invalid, RegistryError
+from registry.db import Database
+from registry.jobs import Clock, Live
+from registry.models import ServiceRow
+
+__all__ = ["Use", "Uses"]
+
+log = logging.getLogger("registry.usage")
+
+FLUSH_SECONDS: Final = 2.0
+CELLS: Final = 8192
+"""Answers that are counted; what is asked beyond them until they are let go is not."""
+BACKLOG: Final = 8
+"""Dropped memos whose counts are not taken yet; of more, the oldest go uncounted."""
+WAITING: Final = 10_000
+"""Services (with environment and platform) whose usage waits for the database."""
+AT_ONCE: Final = 1000
+"""Services written in one flush."""
+NEW_AN_HOUR: Final = 1000
+"""Services that come into being by being named here; tokens are not needed for this, so it is little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What one answer counts as: these betas, by this service."""
+
+    service: str
+    environment: str
+    platform: str | None
+    betas: tuple[str, ...]
+
+
+_Group = tuple[str, str, str]
+"""(service, environment, platform or nothing): one report."""
+
+
+class Uses:
+    """The counts of one process. One thread counts, one flushes."""
+
+    def __init__(self) -> None:
+        self._cells: dict[Use, list[int]] = {}
+        self._dropped: deque[dict[Use, list[int]]] = deque(maxlen=BACKLOG)
+        self._waiting: dict[_Group, dict[str, int]] = {}
+        self._new_hour, self._new = -1, 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def cell(self, use: Use) -> list[int]:
+        """Return the cell of an answer; add to its first number."""
+        if len(self._cells) >= CELLS and use not in self._cells:
+            return [0, 0]
+        return self._cells.setdefault(use, [0, 0])
+
+    def turn(self) -> None:
+        """Let go of all cells: the answers that held them are dropped."""
+        self._dropped.append(self._cells)
+        self._cells = {}
+
+    def start(self, database: Database, live: Live, clock: Clock) -> None:
+        """Flush every few seconds from now on, in a thread."""
+
+        def run() -> None:
+            while not self._stop.wait(FLUSH_SECONDS):
+                self.flush(database, live, clock)
+            self.flush(database, live, clock)
+
+        self._thread = threading.Thread(target=run, name="usage", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Flush for the last time."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+
+    def flush(self, database: Database, live: Live, clock: Clock) -> None:
+        """Write what was counted. What the database does not take now waits; never raises."""
+        self._take()
+        try:
+            for group in sorted(self._waiting)[:AT_ONCE]:
+                self._record(database, live, group, self._waiting[group], clock())
+                del self._waiting[group]
+                live.usage_moved()
+        except RegistryError as error:
+            log.warning("Usage of /v1/header waits: %s", error)
+        except Exception:
+            log.exception("Usage of /v1/header was not written.")
+            self._waiting.clear()  # whatever it is, it would fail again
+
+    def _take(self) -> None:
+        """Move what was counted since last time to what waits."""
+        while self._dropped:
+            self._take_from(self._dropped.popleft())
+        self._take_from(self._cells)
+
+    def _take_from(self, cells: dict[Use, list[int]]) -> None:
+        for use, cell in tuple(cells.items()):
+            count = cell[0] - cell[1]
+            group = use.service, use.environment, use.platform or ""
+            if not count or (group not in self._waiting and len(self._waiting) >= WAITING):
+                continue
+            cell[1] += count
+            held = self._waiting.setdefault(group, {})
+            for beta in use.betas:
+                held[beta] = held.get(beta, 0) + count
+
+    def _record(
+        self, database: Database, live: Live, group: _Group, counts: dict[str, int], now: datetime
+    ) -> None:
+        service, environment, platform = group
+        report = inventory.Report(
+            service=service, environment=environment, platform=platform or None,
+            items=tuple(inventory.Item(beta=beta, count=count) for beta, count in counts.items()),
+        )  # fmt: skip
+        with database.write() as session:
+            known = session.scalar(sa.select(ServiceRow.name).where(ServiceRow.name == service))
+            if known is None and not self._may_be_new(now):
+                return
+            try:
+                inventory.record(session, report, now, snapshot=live.snapshot)
+            except Invalid as error:
+                session.rollback()
+                log.warning("Usage of %s by /v1/header is not kept: %s", service, error)
+
+    def _may_be_new(self, now: datetime) -> bool:
+        hour = int(now.timestamp() // 3600)
+        if hour != self._new_hour:
+            self._new_hour, self._new = hour, 0
+        self._new += 1
+        if self._new == NEW_AN_HOUR + 1:
+            log.warning(
+                "/v1/header named more than %d new services in this hour; no more are added.",
+                NEW_AN_HOUR,
+            )
+        return self._new <= NEW_AN_HOUR
