@@ -1,4 +1,4 @@
-"""The dashboard with 500 betas: time to the first byte beside a bare template, and the first load's bytes."""
+"""The dashboard with 500 betas and 10,000 services: time to the first byte beside a bare template, and the first load's bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from bench.table import show
-from registry import catalog
+from registry import auth, catalog, inventory
 from registry.app import create_app, prepare
 from registry.config import Settings
 from registry.core.facts import Claim, Finding
@@ -30,8 +30,9 @@ from registry.db import Database
 from registry.serving import load_catalog
 
 BETAS = 500
-ROUNDS = 200
-PAGES = ("/", "/betas", "/lifelines", "/matrix", "/changelog")
+SERVICES = 10_000
+ROUNDS = 100
+PAGES = ("/", "/betas", "/lifelines", "/matrix", "/inventory", "/changelog")
 FORMS = {"Accept": "text/html", "Accept-Encoding": "gzip"}
 
 
@@ -51,7 +52,11 @@ def run() -> None:
         for path in PAGES:
             sizes[path] = _first_load(http, path)
     columns = ("page", "bytes of HTML", "p50", "p95", "bare p50", "bare p95")
-    show(f"Time to first byte, {BETAS} betas, gzip, {ROUNDS} requests each", columns, rows)
+    show(
+        f"Time to first byte, {BETAS} betas, {SERVICES:,} services, signed in, gzip, {ROUNDS} requests each",
+        columns,
+        rows,
+    )
     show(
         "First load, compressed: HTML, style sheet, scripts, icon",
         ("page", "bytes"),
@@ -101,9 +106,31 @@ def _registry() -> Iterator[httpx2.Client]:
         with database.write() as session:
             finding = Finding(source="docs", claims=tuple(_claims(BETAS - known)))
             catalog.apply(session, finding, datetime.now(UTC), datetime.now(UTC))
+            token = auth.create(session, "bench", "read", datetime.now(UTC))[1]
+        _use(database)
         database.close()
         with _serving(lambda: create_app(settings)) as http:
+            http.post("/sign-in", data={"token": token})
             yield http
+
+
+def _use(database: Database) -> None:
+    """Let every service use two betas, as reports of clients tell."""
+    now = datetime.now(UTC)
+    with database.read() as session:
+        names = sorted(catalog.snapshot(session).betas)
+    made = [
+        inventory.Declaration(name=f"service-{n}", team=f"team-{n % 50}") for n in range(SERVICES)
+    ]
+    with database.write() as session:
+        inventory.declare(session, made, "api", now)
+        for number, service in enumerate(made):
+            items = tuple(
+                inventory.Item(beta=names[(number * 7 + place) % len(names)], count=5)
+                for place in (0, 1)
+            )
+            report = inventory.Report(service=service.name, environment="production", items=items)
+            inventory.record(session, report, now)
 
 
 def _claims(count: int) -> Iterator[Claim]:

@@ -23,8 +23,9 @@ from typing import Any
 import httpx2
 import uvicorn
 from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
+from sqlalchemy.orm import Session
 
-from registry import auth, catalog, jobs, simulator, targets
+from registry import auth, catalog, inventory, jobs, simulator, targets
 from registry.alerts.deliveries import Load
 from registry.app import create_app, make_alerts, make_probes, make_sources, prepare
 from registry.config import Settings, Target
@@ -50,6 +51,8 @@ PAGES = {
     "&model=claude-haiku-4-5&policy=advise",
     "builder-invalid": f"/builder?feature=compact&beta={DEAD}",
     "explain": "/explain",
+    "inventory": "/inventory",
+    "service": "/inventory/services/checkout",
     "changelog": "/changelog",
     "alerts": "/alerts",
     "targets": "/targets",
@@ -125,6 +128,8 @@ def _live_a_month(settings: Settings, world: simulator.Simulator, receiver: str)
     clock.now = now - timedelta(minutes=31)
     _refuse(world, PENDING)
     jobs.probe(database, probes["claude-api"], clock, lambda _seconds: None)
+    with database.write() as session:
+        _use(session, now)
     while claims := alerts.advance(Load(room=100, slow_room=100)):
         alerts.record([alerts.attempt(claim) for claim in claims])
     with database.write() as session:
@@ -163,6 +168,35 @@ def _subscriptions(receiver: str) -> list[dict[str, Any]]:
             "filter": dying, "schedule": "daily", "team": "payments",
         },
     ]  # fmt: skip
+
+
+_TEAMS: dict[str, str] = {
+    "checkout": "payments", "fraud-score": "payments", "search-api": "search",
+    "doc-indexer": "search", "support-bot": "support",
+}  # fmt: skip
+
+
+def _use(session: Session, now: datetime) -> None:
+    """Let services use betas for four weeks."""
+    made = [inventory.Declaration(name=name, team=team) for name, team in _TEAMS.items()]
+    inventory.declare(session, made, "api", now)
+    for day in range(28, -1, -1):
+        at = now - timedelta(days=day, minutes=5)
+        for place, name in enumerate(_TEAMS):
+            count = 400 + 37 * ((day * 7 + place * 13) % 11)
+            items = [inventory.Item(beta=PENDING, count=count, accepted=count)]
+            if place % 2 == 0:
+                refused = count if day == 0 else 0
+                items.append(inventory.Item(beta=REFUSED, count=count, accepted=count - refused,
+                                            refused=refused))  # fmt: skip
+            if place == 1:
+                items.append(inventory.Item(beta=DEAD, count=3, path="src/agent.py", line=41))
+            inventory.record(
+                session,
+                inventory.Report(service=name, environment="production", platform="anthropic",
+                                 window=(at - timedelta(minutes=1), at), items=tuple(items)),
+                at,
+            )  # fmt: skip
 
 
 def _refuse(world: simulator.Simulator, beta: str) -> None:

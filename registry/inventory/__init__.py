@@ -33,7 +33,18 @@ from registry.inventory.recording import (
     record,
     window_starts,
 )
-from registry.inventory.rows import GROUPS, Filter, Radius, Row, radius, rows, users, write_csv
+from registry.inventory.rows import (
+    GROUPS,
+    Day,
+    Filter,
+    Radius,
+    Row,
+    daily,
+    radius,
+    rows,
+    users,
+    write_csv,
+)
 from registry.inventory.services import (
     Declaration,
     Defaults,
@@ -50,6 +61,7 @@ __all__ = [
     "GROUPS",
     "MAX_ITEMS",
     "Affected",
+    "Day",
     "Declaration",
     "Defaults",
     "Filter",
@@ -69,6 +81,7 @@ __all__ = [
     "ask_for_sweeps",
     "check_name",
     "count_users",
+    "daily",
     "declare",
     "defaults",
     "has_usage",

@@ -32,7 +32,7 @@ FLAGS = (
 )  # fmt: skip
 PAGES = (
     "/", "/betas", f"/betas/{DYING}", "/lifelines", "/matrix", f"/builder?beta={LIVE},{GONE}&feature=dying",
-    "/explain", "/changelog", "/targets", "/sign-in", "/nothing-here",
+    "/explain", "/changelog", "/inventory", "/alerts", "/targets", "/sign-in", "/nothing-here",
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from registry import auth, catalog
+from registry import auth, catalog, inventory
 from registry.core.errors import Forbidden, Unavailable
 from registry.core.facts import Event
 from registry.web.dashboard import pictures
@@ -35,7 +35,8 @@ ONE_DATABASE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True
 BROWSER = {"Accept": "text/html,application/xhtml+xml", "Accept-Encoding": "identity"}
 PAGES = (
     "/", "/betas", f"/betas/{DYING}", "/lifelines", "/matrix", f"/builder?beta={LIVE},{GONE}",
-    "/explain", "/changelog", "/alerts", "/targets", "/sign-in", "/nothing-here", "/problems/not-found",
+    "/explain", "/changelog", "/inventory",
+    "/inventory/services/none", "/alerts", "/targets", "/sign-in", "/nothing-here", "/problems/not-found",
 )  # fmt: skip
 LISTS = (
     "/betas", "/lifelines", "/matrix", "/changelog", "/builder", "/alerts", "/targets", "/sign-in",
@@ -515,6 +516,48 @@ def test_alerts_are_made_tested_muted_and_removed(start: Callable[..., Service])
     assert "has a number" in press("/alerts/subscriptions/x/test")
     assert "Removed" in press("/alerts/subscriptions/1/remove")
     assert "Nobody hears of anything yet" in look(service, "/alerts").text
+
+
+def use(service: Service) -> None:
+    """Let two services use betas: one of them a dead one, in an environment with markup for a name."""
+    now = datetime.now(UTC)
+    with service.database.write() as session:
+        made = [inventory.Declaration(name="shop", team=MARKUP), inventory.Declaration(name="cart")]
+        inventory.declare(session, made, "api", now)
+        for name, used in (("shop", GONE), ("cart", LIVE)):
+            item = inventory.Item(beta=used, count=7, path="src/a.py", line=3)
+            report = inventory.Report(service=name, environment="prod", items=(item,))
+            inventory.record(session, report, now)
+
+
+def test_the_inventory_tells_who_uses_what_to_whoever_signed_in(
+    start: Callable[..., Service],
+) -> None:
+    """By beta, service and team, with the blast radius; as a file too; nothing of it without a token."""
+    service = start(secret_key="k" * 32)
+    use(service)
+    for path in ("/", f"/betas/{GONE}", "/inventory", "/inventory/services/shop"):
+        text = look(service, path).text
+        assert "src/a.py" not in text
+        assert "shop" not in text.replace("/shop", "") or path.endswith("shop")
+    assert service.get("/inventory.csv", headers=BROWSER).status_code == 303
+    sign_in(service, "read")
+    wait_for(service, lambda: "shop" in look(service, "/").text)
+    assert "shop" in look(service, f"/betas/{GONE}").text
+    text = re.sub(r"\s+", " ", look(service, "/inventory").text)
+    assert "2 services of 1 team, 14 calls in 30 days" in text
+    assert rows(service, "/inventory?status=retired") == [GONE]
+    assert not look(service, "/inventory?group_by=team").all("img")
+    page = look(service, "/inventory/services/shop")
+    assert "src/a.py:3" in page.text
+    assert "fails" in page.text
+    assert not page.all("img")
+    sheet = service.get("/inventory.csv?service=cart").text
+    assert "cart" in sheet
+    assert "shop" not in sheet
+    assert service.get("/inventory/services/none", headers=BROWSER).status_code in (200, 404)
+    for query in ("group_by=x", "q=%00", "status=y", f"team={'x' * 9000}", "after=zzz"):
+        assert service.get(f"/inventory?{query}", headers=BROWSER).status_code == 200
 
 
 def test_without_a_secret_key_signing_in_says_what_is_missing(

@@ -3,7 +3,7 @@
     asking      what stands in a page's URL
     sessions    who is signed in, and the guards of what changes something
     pages       the frame, who may read, parts that the database gives
-    reading, tools, alerts, operations    the pages
+    reading, tools, inventory, alerts, operations    the pages
     pictures    charts, as SVG
     rendering, assets   templates and static files into safe answers
 
@@ -20,7 +20,7 @@ from starlette.responses import Response
 from registry.catalog import EventFilter
 from registry.core.errors import NotFound
 from registry.web import Context
-from registry.web.dashboard import alerts, operations, reading, tools
+from registry.web.dashboard import alerts, inventory, operations, reading, tools
 from registry.web.dashboard.assets import Assets
 from registry.web.dashboard.pages import Pages
 from registry.web.dashboard.rendering import WEB, Renderer
@@ -40,7 +40,7 @@ def make(context: Context, key: Callable[[], bytes]) -> tuple[Pages, Assets]:
 
 def install(app: FastAPI, pages: Pages, assets: Assets, streams: Streams) -> None:
     """Add the pages to the application."""
-    for module in (reading, tools, alerts, operations):
+    for module in (reading, tools, inventory, alerts, operations):
         app.include_router(module.routes(pages))
 
     @app.get("/static/{name:path}", include_in_schema=False)

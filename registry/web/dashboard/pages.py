@@ -25,7 +25,8 @@ T = TypeVar("T")
 
 NAVIGATION: Final = (
     ("/", "Overview"), ("/betas", "Betas"), ("/lifelines", "Lifelines"), ("/matrix", "Matrix"),
-    ("/builder", "Builder"), ("/explain", "Explain"), ("/changelog", "Changelog"), ("/alerts", "Alerts"),
+    ("/builder", "Builder"), ("/explain", "Explain"), ("/inventory", "Inventory"),
+    ("/changelog", "Changelog"), ("/alerts", "Alerts"),
     ("/targets", "Targets"),
 )  # fmt: skip
 

@@ -23,10 +23,12 @@ from registry.core.facts import (
     Snapshot,
     parse_time,
 )
+from registry.core.health import judge_of
 from registry.core.names import PLATFORMS
 from registry.web.api import known_beta
 from registry.web.dashboard import pictures
 from registry.web.dashboard.asking import Asked
+from registry.web.dashboard.inventory import going_away, used
 from registry.web.dashboard.pages import Pages
 
 __all__ = ["FalseAlarms", "false_alarms", "routes"]
@@ -53,6 +55,7 @@ def routes(pages: Pages) -> APIRouter:
             **_overview(snapshot, now),
             news=pages.part(_news),
             alarms=pages.part(_false_alarms),
+            used=pages.held(request, lambda s: going_away(s, judge_of(snapshot, now.date()), now)),
             targets=pages.held(request, targets.statuses),
             sources=pages.held(
                 request, lambda s: catalog.sources(s, pages.context.source_names, 1)
@@ -86,6 +89,7 @@ def routes(pages: Pages) -> APIRouter:
             beta=found,
             **_about(snapshot, found, now),
             evidence=pages.part(lambda s: catalog.evidence(s, name, now)),
+            used=pages.held(request, lambda s: used(s, name, now)),
             seen=pages.part(lambda s: _observed(s, name)),
             news=pages.part(lambda s: catalog.events(s, catalog.EventFilter(betas=(name,)), 8)),
         )

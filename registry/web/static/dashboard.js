@@ -119,5 +119,6 @@ if (document.documentElement.dataset.theme === "auto" && matchMedia("(prefers-co
   find("[name=to]", form).value = "light";
   find("button", form).lastChild.textContent = "Light";
 }
+find(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 for (const input of document.querySelectorAll("[data-narrows]")) input.closest("label").hidden = false;
 listen();
