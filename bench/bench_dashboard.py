@@ -1,4 +1,7 @@
-"""The dashboard with 500 betas and 10,000 services: time to the first byte beside a bare template, and the first load's bytes."""
+"""The dashboard with 500 betas and 10,000 services: time to first byte, and bytes of the first load.
+
+Beside each page stands a bare template of as many bytes, asked in turn with it.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from pathlib import Path
 
 import httpx2
 import jinja2
+import sqlalchemy as sa
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -27,6 +31,7 @@ from registry.config import Settings
 from registry.core.facts import Claim, Finding
 from registry.core.names import PLATFORMS
 from registry.db import Database
+from registry.models import UsageCountRow, UsageRow
 from registry.serving import load_catalog
 
 BETAS = 500
@@ -115,22 +120,27 @@ def _registry() -> Iterator[httpx2.Client]:
 
 
 def _use(database: Database) -> None:
-    """Let every service use two betas, as reports of clients tell."""
+    """Let every service use two betas, each counted on 30 days."""
     now = datetime.now(UTC)
+    hour, numbers = int(now.timestamp()) // 3600, range(1, SERVICES + 1)
     with database.read() as session:
         names = sorted(catalog.snapshot(session).betas)
-    made = [
-        inventory.Declaration(name=f"service-{n}", team=f"team-{n % 50}") for n in range(SERVICES)
-    ]
+    made = [inventory.Declaration(name=f"service-{n}", team=f"team-{n % 50}") for n in numbers]
+    usages = [
+        {"id": 2 * n + place, "service": f"service-{n}", "environment": "production",
+         "beta": names[(n * 7 + place) % len(names)], "source": "client", "platform": "anthropic",
+         "instance": "", "models": [], "first_seen": now, "last_seen": now, "count_30d": 150,
+         "accepted_30d": 150, "refused_30d": 0}
+        for n in numbers for place in (0, 1)
+    ]  # fmt: skip
+    counts = [
+        {"usage": usage["id"], "hour": hour - 24 * day, "count": 5, "accepted": 5, "refused": 0}
+        for usage in usages for day in range(30)
+    ]  # fmt: skip
     with database.write() as session:
         inventory.declare(session, made, "api", now)
-        for number, service in enumerate(made):
-            items = tuple(
-                inventory.Item(beta=names[(number * 7 + place) % len(names)], count=5)
-                for place in (0, 1)
-            )
-            report = inventory.Report(service=service.name, environment="production", items=items)
-            inventory.record(session, report, now)
+        session.execute(sa.insert(UsageRow), usages)
+        session.execute(sa.insert(UsageCountRow), counts)
 
 
 def _claims(count: int) -> Iterator[Claim]:

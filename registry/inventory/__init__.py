@@ -42,6 +42,7 @@ from registry.inventory.rows import (
     daily,
     radius,
     rows,
+    some_users,
     users,
     write_csv,
 )
@@ -96,6 +97,7 @@ __all__ = [
     "rows",
     "service",
     "services",
+    "some_users",
     "thin_out",
     "users",
     "window_starts",

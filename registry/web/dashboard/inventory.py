@@ -46,7 +46,10 @@ def routes(pages: Pages) -> APIRouter:
                 "rows": found[:SHOWN],
                 "older": found[SHOWN - 1].key if len(found) > SHOWN else None,
                 "radius": inventory.radius(session, now, wanted),
-                "chart": _chart(inventory.daily(session, now, wanted, DAYS)),
+                # Counts of a whole organisation are too many to add up for a picture.
+                "chart": _chart(inventory.daily(session, now, wanted, DAYS))
+                if wanted.betas or wanted.services or wanted.teams
+                else None,
             }
 
         return pages.show(
@@ -100,15 +103,15 @@ def used(session: Session, name: str, now: datetime) -> dict[str, Any]:
     }
 
 
-def going_away(session: Session, judge: Judge, now: datetime) -> list[tuple[Any, Sequence[Any]]]:
-    """Return the retired or deprecated betas that are in use, those of most services first, with users."""
+def going_away(
+    session: Session, judge: Judge, now: datetime
+) -> list[tuple[inventory.Row, list[str]]]:
+    """Return the retired or deprecated betas that are in use, those of most services first, with some."""
     wanted = inventory.Filter(statuses=("retired", "deprecated"))
     found = inventory.rows(session, judge, now, "beta", wanted, limit=500)
     worst = sorted(found, key=lambda row: (-row.services, row.key or ""))[:10]
-    return [
-        (row, inventory.users(session, now, inventory.Filter(betas=(row.key or "",)), limit=5))
-        for row in worst
-    ]
+    names = inventory.some_users(session, [row.key for row in worst if row.key], now)
+    return [(row, names.get(row.key or "", [])) for row in worst]
 
 
 def _wanted(asked: Asked) -> inventory.Filter:

@@ -119,6 +119,9 @@ if (document.documentElement.dataset.theme === "auto" && matchMedia("(prefers-co
   find("[name=to]", form).value = "light";
   find("button", form).lastChild.textContent = "Light";
 }
-find(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+// On a phone the navigation scrolls: show where we are. (`scrollIntoView` would move the place from which
+// the Tab key starts.)
+const here = find(".nav [aria-current]");
+if (here) find(".nav").scrollLeft = here.offsetLeft - find(".nav").clientWidth / 2;
 for (const input of document.querySelectorAll("[data-narrows]")) input.closest("label").hidden = false;
 listen();
