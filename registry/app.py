@@ -44,6 +44,7 @@ from registry.web import (
     exports,
     feeds,
     probes,
+    report,
     schemas,
     stream,
     usage,
@@ -194,6 +195,7 @@ def create_app(settings: Settings) -> ASGIApp:
     stream.install(app, context, streams)
     exports.install(app, context)
     usage.install(app, context)
+    report.install(app, context)
     dashboard.install(app, pages, assets, streams)
     _document(app)
     return HeaderEndpoint(_Measured(errors.Bounded(app, MAX_BODY), context), context, uses)

@@ -1,6 +1,6 @@
 """Settings: from the environment, `.env`, or a TOML file, in that order of weight.
 
-Read by `app.py` and `cli.py` only, and once. A wrong setting stops the start with one sentence that
+Read by `app.py` and `cli/` only, and once. A wrong setting stops the start with one sentence that
 names the file or variable, the key and the reason; a misspelt one does too, instead of being ignored.
 """
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 import httpx2
 import sqlalchemy as sa
 
-from registry import auth, catalog, inventory, targets
+from registry import auth, catalog, imports, inventory, targets
 from registry.core.errors import Invalid, NotFound, RegistryError, Unavailable
 from registry.core.facts import Cost, Event, Snapshot
 from registry.core.lifecycle import Standing
@@ -236,6 +236,7 @@ def is_alive(database: Database, clock: Clock) -> bool:
 def prune(database: Database, clock: Clock) -> int:
     """Thin out old observations; returns how many went."""
     with database.write() as session:
+        imports.prune(session, clock())
         return targets.prune(session, clock())
 
 

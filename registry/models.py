@@ -20,6 +20,7 @@ __all__ = [
     "EventRow",
     "EvidenceRow",
     "IdempotencyRow",
+    "ImportRow",
     "LeaseRow",
     "ObservationRow",
     "PlatformStateRow",
@@ -509,3 +510,20 @@ class RiskRow(Base):
     status: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
     at: Mapped[datetime]
     event: Mapped[int | None] = mapped_column(index=True)
+
+
+class ImportRow(Base):
+    """A mark in an imported log: all of the file up to `line` has been counted (see `core/batches.py`).
+
+    `file` is the digest of its first record, `number` counts its marks from 0. Whoever adds a mark says
+    the number, so that of two who import the same file at once only one succeeds.
+    """
+
+    __tablename__ = "imports"
+    file: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    number: Mapped[int] = mapped_column(sa.Integer(), primary_key=True)
+    line: Mapped[int]
+    digest: Mapped[str] = mapped_column(sa.String(64))
+    checks: Mapped[bytes]
+    requests: Mapped[int]
+    at: Mapped[datetime] = mapped_column(index=True)

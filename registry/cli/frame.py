@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -34,6 +34,7 @@ __all__ = [
     "console",
     "database_option",
     "download",
+    "exit_code",
     "facts_of",
     "has_server",
     "main",
@@ -244,6 +245,8 @@ def call(options: Options, method: str, path: str, **more: Any) -> Json:
 
 def _local(options: Options) -> Facts | None:
     """Open the local database; None where there is none or the server is not installed."""
+    if not _may_have_database(options):
+        return None
     try:
         from registry import catalog
         from registry.db import Database
@@ -276,6 +279,18 @@ def _local(options: Options) -> Facts | None:
         return [evidence_json(item) for item in made]
 
     return Facts(snapshot, database.url.render_as_string(hide_password=True), events, evidence)
+
+
+def _may_have_database(options: Options) -> bool:
+    """Say whether there is a sign of a local database or of settings that may name one.
+
+    Loading the settings and the database layer takes longer than most commands; where none of these is,
+    neither is needed.
+    """
+    told = options.database_url or options.config
+    named = any(name.upper().startswith("BETA_REGISTRY_") for name in os.environ)
+    files = ("beta-registry.db", "beta-registry.toml", ".env")
+    return bool(told) or named or any(Path(file).exists() for file in files)
 
 
 def _bundled() -> Facts:
@@ -358,6 +373,14 @@ def check_words(words: Sequence[str], allowed: Sequence[str], what: str) -> None
     for word in words:
         if word not in allowed:
             raise click.UsageError(f"{word!r} is not a {what}; use {', '.join(allowed)}.")
+
+
+def exit_code(verdicts: Iterable[str], fail_on: str) -> int:
+    """Return the exit code of the weightiest verdict, or 0 if `--fail-on` lets it pass."""
+    from registry.core.resolution import severity
+
+    code = max(map(severity, verdicts), default=0)
+    return code if code >= {"deprecated": 2, "retired": 3, "never": 9}[fail_on] else 0
 
 
 def shortened(text: str, width: int = 70) -> str:

@@ -92,6 +92,7 @@ def _given(**values: Any) -> dict[str, Any]:
 
 
 @cli.group(invoke_without_command=True)
+@common
 @click.pass_context
 def services(context: click.Context) -> None:
     """List, show and import services."""

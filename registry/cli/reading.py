@@ -17,6 +17,7 @@ from registry.cli.frame import (
     check_words,
     cli,
     common,
+    exit_code,
     facts_of,
     has_server,
     now,
@@ -318,11 +319,6 @@ def _print_header(found: Mapping[str, Json], form: str | None, asked: Mapping[st
         click.echo("Nothing to send: omit the header.", err=True)
 
 
-_CODES = {"deprecated": 2, "not_needed": 2, "no_effect": 2, "unknown": 2} | dict.fromkeys(
-    ("retired", "refused", "wrong_model", "wrong_endpoint", "conflict", "malformed"), 3
-)
-
-
 @cli.command()
 @click.argument("value", required=False)
 @click.option("--file", "file", type=click.File("r", encoding="utf-8", errors="replace"),
@@ -352,8 +348,7 @@ def check(options: Options, /, value: str | None, file: Any, fail_on: str, **ask
             ("BETA", "VERDICT", "USE INSTEAD", "WHY"), rows, "No beta in it: omit the header."
         )
         print_footer(facts)
-    code = max((_CODES.get(item["verdict"], 0) for item in found["betas"]), default=0)
-    return code if code >= {"deprecated": 2, "retired": 3, "never": 9}[fail_on] else 0
+    return exit_code((item["verdict"] for item in found["betas"]), fail_on)
 
 
 @cli.command()

@@ -9,7 +9,7 @@
 
 Each carries one sentence for a person (`detail`), a stable `slug` that names the problem type, and
 `extra` members for programs. The core knows no status codes: `web/errors.py` maps these to RFC 9457
-problem documents and `cli.py` to one line on stderr.
+problem documents and `cli/` to one line on stderr.
 """
 
 from collections.abc import Mapping

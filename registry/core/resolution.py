@@ -3,6 +3,7 @@
 A pure function over an immutable snapshot, run alike by the server and by clients on their own copy.
 
     resolve   betas and features -> the value to send, what was dropped, what to know about the rest
+    Resolver  the same for many requests on one snapshot: it remembers how it judged each name
     check     a value as it stands -> a verdict on every name in it
     features  every feature with its current beta
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Final, Literal, cast, get_args
 
@@ -34,6 +35,7 @@ __all__ = [
     "Deprecation",
     "Place",
     "Resolution",
+    "Resolver",
     "View",
     "check",
     "current_of",
@@ -41,6 +43,7 @@ __all__ = [
     "feature",
     "features",
     "resolve",
+    "severity",
     "successor",
     "view_at",
 ]
@@ -55,6 +58,15 @@ MAX_NAMES: Final = 500
 """Names in one request; upstream takes far fewer."""
 
 _LIVE: Final = ("active", "deprecated")
+
+_MEMO: Final = 2048
+"""Judgements remembered at one place; the names in a header are whatever somebody sends."""
+
+_PLACES: Final = 128
+"""Places remembered by a `Resolver`; models are free text too."""
+
+_POLICIES: Final = get_args(Policy)
+_ON_UNKNOWN: Final = get_args(OnUnknown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,14 +309,46 @@ class _Judged:
     detail: str = ""
     use_instead: str | None = None
     needless: bool = False  # ga, and the header does nothing
-    warnings: tuple[Warning_, ...] = field(default=())
+    warnings: tuple[Warning_, ...] = ()
+
+    # What an answer says of the item, made once: the same item is judged for many answers.
+    sent: tuple[Sent, ...] = ()
+    dropped: Dropped | None = None
+    deprecation: Deprecation | None = None
+
+
+def _with_answers(item: _Judged) -> _Judged:
+    """Complete an item by what an answer says if it is sent, and if it is not."""
+    warnings = item.warnings
+    if item.reason is not None:
+        warnings = (Warning_(item.reason, item.detail), *warnings)
+    sent = tuple(
+        Sent(name=name, requested=item.requested, status=item.status, warnings=warnings)
+        for name in item.names
+    )
+    ended = item.beta is not None and item.status == "deprecated"
+    deprecation = _deprecation(item.beta) if ended and item.beta is not None else None
+    return replace(item, sent=sent, dropped=_drop(item), deprecation=deprecation)
 
 
 class _Judge:
-    """Judges the items of one request in order; it remembers what is kept, for conflicts."""
+    """Judges betas and features at one place. It remembers `_MEMO` judgements of the snapshot."""
 
     def __init__(self, snapshot: Snapshot, place: Place) -> None:
+        self.place = place
         self._snapshot, self._place = snapshot, place
+        self._memo: dict[tuple[str, str], _Judged] = {}
+
+    def item(self, asked: tuple[str, str]) -> _Judged:
+        """Judge a requested item, (kind, text). Raises `Invalid` for an ambiguous feature."""
+        known = self._memo.get(asked)
+        if known is None:
+            kind, text = asked
+            known = _with_answers(self.feature(text) if kind == "feature" else self.beta(text))
+            if len(self._memo) >= _MEMO:
+                self._memo.clear()
+            self._memo[asked] = known
+        return known
 
     def beta(self, name: str) -> _Judged:
         """Judge a beta asked for by its name."""
@@ -494,22 +538,58 @@ def resolve(snapshot: Snapshot, ask: Ask, today: date) -> Resolution:
     allows no difference and there is one; with slug `ambiguous-feature` (`choices`) when a feature
     has several live betas and no current one; and for a word that is none. `today` is the day in UTC.
     """
-    _word(ask.policy, get_args(Policy), "policy")
-    if ask.on_unknown:
-        _word(ask.on_unknown, get_args(OnUnknown), "value of on_unknown")
-    if len(ask.requested) > MAX_NAMES:
-        raise Invalid(f"At most {MAX_NAMES} names can be asked for at once.")
-    place = _place(snapshot, ask)
-    judge = _Judge(snapshot, place)
-    judged = [_judged(judge, kind, text) for kind, text in dict.fromkeys(ask.requested)]
-    judged = _with_conflicts(judged, place)
-    answer, invalid = _answer(snapshot, place, judged, ask)
-    if not invalid:
+    return Resolver(snapshot).resolve(ask, today)
+
+
+class Resolver:
+    """Resolves many requests against one snapshot; threads may share it.
+
+    What it remembers depends on the snapshot alone, so a lost race between two threads costs only
+    that a name is judged twice.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self._judges: dict[tuple[str | None, ...], _Judge] = {}
+
+    def resolve(
+        self, ask: Ask, today: date, requested: tuple[tuple[str, str], ...] | None = None
+    ) -> Resolution:
+        """Resolve a request, as the function `resolve` does.
+
+        `requested` stands for the ask's own, where one `Ask` serves for many requests to one place.
+        """
+        if ask.policy not in _POLICIES:
+            _word(ask.policy, _POLICIES, "policy")
+        if ask.on_unknown:
+            _word(ask.on_unknown, _ON_UNKNOWN, "value of on_unknown")
+        wanted = ask.requested if requested is None else requested
+        if len(wanted) > MAX_NAMES:
+            raise Invalid(f"At most {MAX_NAMES} names can be asked for at once.")
+        judge = self._judge(ask)
+        judged = [judge.item(asked) for asked in dict.fromkeys(wanted)]
+        judged = _with_conflicts(judged, judge.place)
+        answer, invalid = _answer(self.snapshot, judge.place, judged, ask)
+        if invalid:
+            lenient = replace(ask, policy="filter", on_unknown=_lenient(ask))
+            raise _invalid_beta(invalid, self.resolve(lenient, today, wanted))
         return answer
-    would_send = resolve(snapshot, replace(ask, policy="filter", on_unknown=_lenient(ask)), today)
+
+    def _judge(self, ask: Ask) -> _Judge:
+        key = ask.platform, ask.api, ask.model, ask.endpoint, ask.target
+        judge = self._judges.get(key)
+        if judge is None:
+            judge = _Judge(self.snapshot, _place(self.snapshot, ask))
+            if len(self._judges) >= _PLACES:
+                self._judges.clear()
+            self._judges[key] = judge
+        return judge
+
+
+def _invalid_beta(invalid: list[Dropped], would_send: Resolution) -> Invalid:
     first = invalid[0]
     more = f" ({len(invalid) - 1} more)" if len(invalid) > 1 else ""
-    raise Invalid(
+    return Invalid(
         f"{first.requested[:140]}: {first.reason}. {first.detail}{more}",
         slug="invalid-beta",
         extra={
@@ -523,12 +603,13 @@ def _lenient(ask: Ask) -> str | None:
     return None if ask.on_unknown == "error" else ask.on_unknown
 
 
-def _judged(judge: _Judge, kind: str, text: str) -> _Judged:
-    return judge.feature(text) if kind == "feature" else judge.beta(text)
-
-
 def _with_conflicts(judged: list[_Judged], place: Place) -> list[_Judged]:
     """Mark the later of two betas that exclude each other here."""
+    for item in judged:
+        if item.beta is not None and item.beta.conflicts_with:
+            break
+    else:
+        return judged
     kept: list[Beta] = []
     result = []
     for item in judged:
@@ -542,7 +623,8 @@ def _with_conflicts(judged: list[_Judged], place: Place) -> list[_Judged]:
             result.append(item)
             continue
         detail = f"{beta.name} cannot be sent together with {rival.name}."
-        result.append(replace(item, reason="conflict", detail=detail, warnings=()))
+        clash = replace(item, reason="conflict", detail=detail, warnings=())
+        result.append(_with_answers(clash))
     return result
 
 
@@ -570,32 +652,29 @@ def _answer(
     dropped: list[Dropped] = []
     invalid: list[Dropped] = []
     kept: list[Beta] = []
+    deprecations: dict[Deprecation, None] = {}
+    needy = False
     for item in judged:
-        fate = _fate(item, ask.policy, on_unknown)
-        if fate == "error":
-            invalid.append(_drop(item))
-        elif fate == "drop":
-            dropped.append(_drop(item))
-        else:
-            warnings = item.warnings
-            if item.reason is not None:
-                warnings = (Warning_(item.reason, item.detail), *warnings)
-            for name in item.names:
-                sent.setdefault(
-                    name,
-                    Sent(
-                        name=name, requested=item.requested, status=item.status, warnings=warnings
-                    ),
-                )
-            if item.beta is not None:
-                kept.append(item.beta)
-    complete = _with_companions(sent, kept, place)
+        plain = item.reason is None and not item.needless and item.names
+        fate = "send" if plain else _fate(item, ask.policy, on_unknown)
+        if fate != "send":
+            (invalid if fate == "error" else dropped).append(item.dropped or _drop(item))
+            continue
+        for one in item.sent:
+            sent.setdefault(one.name, one)
+        if item.beta is not None:
+            kept.append(item.beta)
+            needy = needy or bool(item.beta.requires)
+        if item.deprecation is not None:
+            deprecations[item.deprecation] = None
+    if needy:
+        sent = _with_companions(sent, kept, place)
     answer = Resolution(
         place=place,
         revision=snapshot.revision,
-        sent=tuple(complete.values()),
+        sent=tuple(sent.values()),
         dropped=tuple(dropped),
-        deprecations=tuple(_deprecation(beta) for beta in _deprecated(kept, place)),
+        deprecations=tuple(deprecations),
     )
     return answer, invalid
 
@@ -654,11 +733,6 @@ def _names(beta: Beta, place: Place) -> tuple[str, ...]:
     return (*view_at(beta, place).names, beta.name)
 
 
-def _deprecated(kept: Iterable[Beta], place: Place) -> list[Beta]:
-    unique = {beta.name: beta for beta in kept}
-    return [beta for beta in unique.values() if view_at(beta, place).status == "deprecated"]
-
-
 def _deprecation(beta: Beta) -> Deprecation:
     return Deprecation(
         beta=beta.name,
@@ -673,6 +747,7 @@ def _deprecation(beta: Beta) -> Deprecation:
 _FAILS: Final = frozenset(
     {"malformed", "retired", "refused", "wrong_model", "wrong_endpoint", "conflict"}
 )
+_NEEDS_CARE: Final = frozenset({"deprecated", "not_needed", "no_effect", "unknown"})
 _VERDICTS: Final = {
     "restricted": "restricted",
     "refused": "restricted",  # refused in general, but this gate opens for some organisations
@@ -683,6 +758,13 @@ _VERDICTS: Final = {
     "unproven": "unproven",
 }
 """Warnings that are verdicts, the weightiest first."""
+
+
+def severity(verdict: str) -> int:
+    """Return what a verdict weighs, as an exit code: 3 a request would fail, 2 to be changed, 0 fine."""
+    if verdict in _FAILS:
+        return 3
+    return 2 if verdict in _NEEDS_CARE else 0
 
 
 def check(
@@ -715,7 +797,7 @@ def check(
     )
     answer = resolve(snapshot, ask, today)
     judge = _Judge(snapshot, answer.place)
-    judged = _with_conflicts([judge.beta(name) for name in names], answer.place)
+    judged = _with_conflicts([judge.item(("beta", name)) for name in names], answer.place)
     verdicts = [_verdict(item) for item in judged]
     return {
         "valid": not any(item["verdict"] in _FAILS for item in verdicts),

@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
-
-import httpx2
 
 from registry.core.facts import Cost, Finding, Json
+
+if TYPE_CHECKING:
+    # Imported where it is used: the bundled catalog is read by commands that should start at once.
+    import httpx2
 
 __all__ = [
     "Document",
@@ -106,7 +107,7 @@ def fetch(
     scheme = urlsplit(location).scheme
     if scheme in ("http", "https"):
         return _fetch_url(http, location, known, max_bytes, accept)
-    path = Path(url2pathname(urlsplit(location).path)) if scheme == "file" else Path(location)
+    path = _path_of(location) if scheme == "file" else Path(location)
     try:
         with path.open("rb") as file:
             body = file.read(max_bytes + 1)
@@ -115,9 +116,17 @@ def fetch(
     return _document(location, body, known, {}, Cost(bytes=len(body)), max_bytes)
 
 
+def _path_of(url: str) -> Path:
+    from urllib.request import url2pathname
+
+    return Path(url2pathname(urlsplit(url).path))
+
+
 def _fetch_url(
     http: httpx2.Client, url: str, known: Mapping[str, Json], max_bytes: int, accept: str | None
 ) -> Document:
+    import httpx2
+
     wanted = {
         "Accept": accept,
         "If-None-Match": known.get("etag"),
@@ -172,6 +181,8 @@ def collect(
     progress: Progress = quiet,
 ) -> Finding:
     """Run one source. Whatever goes wrong inside it becomes a `SourceError`."""
+    import httpx2
+
     try:
         return source.collect(http, memo, now, progress)
     except SourceError:

@@ -17,15 +17,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime, time
 from importlib.resources import files
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
-
-import httpx2
 
 from registry.core.claims import check_claim
 from registry.core.errors import Invalid
 from registry.core.facts import Claim, Cost, Finding, Json, parse_time, rfc3339
 from registry.sources import MAX_DOCUMENT, Document, Progress, SourceError, fetch, public_url
+
+if TYPE_CHECKING:
+    import httpx2
 
 __all__ = ["FORMAT", "CatalogSource", "bundled_catalog", "dump_catalog", "parse_catalog"]
 

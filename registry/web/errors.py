@@ -34,6 +34,8 @@ PROBLEMS: Final[dict[str, str]] = {
     "ambiguous-feature": "Several betas of the feature are alive and none is stated as current; "
     "`choices` lists them. Ask for one by its full name.",
     "idempotency-key-reused": "The Idempotency-Key came with another report before.",
+    "import-moved": "The log has been imported further meanwhile. Read it again from its start: its "
+    "marks say what is left.",
     "unauthenticated": "A token is needed and none, or no valid one, came with the request.",
     "forbidden": "The token's scope does not allow this.",
     "conflict": "The request contradicts what is stored.",

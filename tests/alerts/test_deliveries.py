@@ -17,7 +17,6 @@ from registry.alerts.matching import RETRIES
 from registry.core.errors import Conflict, Invalid, NotFound, Unavailable
 from registry.db import Database
 from registry.models import AlertRow, EventRow
-from registry.sealing import Sealer
 from tests.alerts.receiver import Caller, answers
 from tests.alerts.world import ROOMY, A, B, World, bodies, events_in, ids, listening
 from tests.factories import NOW
@@ -320,7 +319,7 @@ def test_nothing_secret_is_stored_in_clear(world: World, database: Database) -> 
     assert "T0ken" not in stored
     assert "hidden" not in stored
     assert "whsec_" not in stored
-    world.alerts._sealer = lambda: Sealer(b"another")
+    world.key = b"another"
     with pytest.raises(Unavailable):
         world.alerts.rotate(row.id)
     world.send()
@@ -399,7 +398,8 @@ def test_a_dead_and_a_slow_receiver_delay_nobody(world: World) -> None:
         caller.say(b"HTTP/1.1 204 Done\r\n\r\n")
 
     with listening(slow) as crawling, listening() as quick:
-        world.alerts._rules = type(world.alerts._rules)(allow_private=True, timeout=30)
+        world.timeout = 30
+        world.alerts = world.another()
         names = {"name": "slow", "channel": "webhook", "url": f"http://127.0.0.1:{crawling.port}/"}
         world.alerts.subscribe(names)
         world.alerts.subscribe({**names, "name": "dead", "url": "http://127.0.0.1:1/"})

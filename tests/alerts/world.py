@@ -30,18 +30,24 @@ class World:
 
     database: Database
     now: datetime = NOW
+    key: bytes = b"key"
+    timeout: float = 3.0
     alerts: Alerts = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin with two betas that nobody is told of."""
-        rules = Rules(allow_private=True, timeout=3)
-        self.alerts = Alerts(
-            self.database, lambda: Sealer(b"key"), rules, self.clock, "http://registry.example"
-        )
+        self.alerts = self.another()
         with self.database.write() as session:
             made = [claim(name, "status", "active", source="docs") for name in (A, B)]
             catalog.apply(session, finding("docs", *made), NOW, NOW)
         self.send()
+
+    def another(self) -> Alerts:
+        """What another process with the same settings has."""
+        rules = Rules(allow_private=True, timeout=self.timeout)
+        return Alerts(
+            self.database, lambda: Sealer(self.key), rules, self.clock, "http://registry.example"
+        )
 
     def clock(self) -> datetime:
         """The time."""

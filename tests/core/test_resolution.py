@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from registry.core.errors import Invalid, NotFound, RegistryError
 from registry.core.facts import Exception_, Link, PlatformState
-from registry.core.resolution import Ask, check, did_you_mean, feature, features, resolve
+from registry.core.resolution import (
+    Ask,
+    Resolver,
+    check,
+    did_you_mean,
+    feature,
+    features,
+    resolve,
+)
 from tests.factories import TODAY, beta, snapshot
 
 X = "thing-2026-01-01"
@@ -387,3 +395,19 @@ def test_what_filter_sends_passes_filter_unchanged(asked: Ask) -> None:
     again = ask(*(f"beta:{item.name}" for item in first.sent), policy="filter", on_unknown="pass",
                 platform=asked.platform, model=asked.model)  # fmt: skip
     assert resolve(KNOWN, again, TODAY).value == first.value
+
+
+SHARED = Resolver(KNOWN)
+
+
+@given(ASKS)
+def test_what_is_remembered_changes_no_answer(asked: Ask) -> None:
+    """A resolver that answered many requests before answers as one that answered none."""
+
+    def ended(resolver: Resolver) -> Any:
+        try:
+            return resolver.resolve(asked, TODAY)
+        except RegistryError as error:
+            return error.detail, error.extra
+
+    assert ended(SHARED) == ended(Resolver(KNOWN))

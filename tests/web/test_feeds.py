@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import feedparser  # type: ignore[import-untyped]
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 from icalendar import Calendar
 from markdown_it import MarkdownIt

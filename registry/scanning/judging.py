@@ -1,0 +1,231 @@
+"""What is to be said of each place: its verdict, its fingerprint, and whether it was accepted before.
+
+The verdicts are those of `resolution.check`, one name at a time, because names that stand in different
+places are not sent together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from registry.core import resolution
+from registry.core.errors import Invalid
+from registry.core.facts import Beta, Json, PlatformState, Snapshot
+from registry.core.names import PLATFORMS
+from registry.core.resolution import severity
+from registry.core.scan import Found
+
+__all__ = [
+    "Finding",
+    "Judge",
+    "baseline_of",
+    "known_names",
+    "on_day",
+    "read_baseline",
+    "with_baseline",
+]
+
+_SUGGESTIONS_MAX: Final = 200
+"""So many unknown names get a "did you mean"; looking for more would take minutes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One place at which a beta is named, judged.
+
+    `other_names` are the names under which other platforms know it. `fingerprint` stays the same when
+    lines move. `suppressed` says why the place does not count: a `comment`, or the `baseline`.
+    """
+
+    path: str
+    line: int
+    column: int
+    offset: int
+    beta: str
+    verdict: str
+    detail: str
+    use_instead: str | None
+    docs_url: str | None
+    other_names: Mapping[str, tuple[str, ...]]
+    known: bool
+    excerpt: str
+    fingerprint: str
+    suppressed: Literal["comment", "baseline"] | None = None
+
+    @property
+    def severity(self) -> int:
+        """The exit code that this place asks for by itself."""
+        return 0 if self.suppressed else severity(self.verdict)
+
+
+def known_names(snapshot: Snapshot) -> frozenset[str]:
+    """Return every name that the registry knows, those on other platforms too."""
+    others = (
+        name
+        for beta in snapshot.betas.values()
+        for known in beta.platforms.values()
+        for name in known.names
+    )
+    return frozenset((*snapshot.betas, *others))
+
+
+class Judge:
+    """Judges places for one platform and day; each name once."""
+
+    def __init__(self, snapshot: Snapshot, platform: str, today: date) -> None:
+        if platform not in PLATFORMS:
+            known = ", ".join(PLATFORMS)
+            raise Invalid(f"{platform[:64]!r} is not a platform; use one of {known}.")
+        self._snapshot, self._platform, self._today = snapshot, platform, today
+        self._verdicts: dict[str, Mapping[str, Any]] = {}
+        self._seen: Counter[str] = Counter()
+
+    def findings(self, path: str, found: Iterable[Found]) -> Iterator[Finding]:
+        """Judge the places of one file."""
+        for place in found:
+            yield Finding(
+                path=path,
+                line=place.line,
+                column=place.column,
+                offset=place.offset,
+                beta=place.name,
+                known=place.known,
+                excerpt=place.excerpt,
+                fingerprint=self._fingerprint(path, place),
+                suppressed="comment" if place.ignored else None,
+                **self._verdict(place.name),
+            )
+
+    def _verdict(self, name: str) -> Mapping[str, Any]:
+        if name not in self._verdicts:
+            self._verdicts[name] = self._judged(name)
+        return self._verdicts[name]
+
+    def _judged(self, name: str) -> Mapping[str, Any]:
+        if len(self._verdicts) > len(self._snapshot.betas) + _SUGGESTIONS_MAX:
+            found: Mapping[str, Any] = {
+                "verdict": "unknown", "detail": f"{name} is not in the registry.",
+                "use_instead": None,
+            }  # fmt: skip
+        else:
+            found = resolution.check(
+                self._snapshot, betas=[name], platform=self._platform, today=self._today
+            )["betas"][0]
+        beta = self._snapshot.betas.get(name)
+        others = _other_names(beta) if beta else {}
+        here = others.get(self._platform)
+        also = f" On {self._platform} it is sent as {', '.join(here)}." if here else ""
+        return {
+            "verdict": found["verdict"],
+            "detail": found["detail"] + also,
+            "use_instead": found["use_instead"],
+            "docs_url": beta.docs_url if beta else None,
+            "other_names": others,
+        }
+
+    def _fingerprint(self, path: str, place: Found) -> str:
+        """Hash what stays the same when lines move: file, name, the words around it, and which of them."""
+        words = "\0".join((path, place.name, place.excerpt))
+        self._seen[words] += 1
+        return hashlib.sha256(f"{words}\0{self._seen[words]}".encode()).hexdigest()[:32]
+
+
+def _other_names(beta: Beta) -> dict[str, tuple[str, ...]]:
+    return {
+        platform: known.names
+        for platform, known in beta.platforms.items()
+        if known.names and known.names != (beta.name,)
+    }
+
+
+# --- Another day ----------------------------------------------------------------------------------
+
+
+def on_day(snapshot: Snapshot, day: date) -> Snapshot:
+    """Return what is known as if it were that day: ends that are announced for it have come."""
+    return replace(
+        snapshot, betas={name: _aged(beta, day) for name, beta in snapshot.betas.items()}
+    )
+
+
+def _aged(beta: Beta, day: date) -> Beta:
+    end = beta.retired_on or beta.sunset_on
+    if beta.status in ("active", "deprecated", "ga") and end and end <= day:
+        return replace(
+            beta,
+            status="retired",
+            status_since=end,
+            status_reason=f"Its end was announced for {end}.",
+            retired_on=end,
+            accepted=False,
+            platforms={p: replace(known, accepted=None) for p, known in beta.platforms.items()},
+            exceptions=(),
+        )
+    if beta.status == "retired" and beta.retired_on and beta.retired_on > day:
+        told = beta.deprecated_on is not None and beta.deprecated_on <= day
+        return replace(
+            beta,
+            status="deprecated" if told else "active",
+            sunset_on=beta.retired_on,
+            accepted=True,
+            platforms={p: _alive(known) for p, known in beta.platforms.items()},
+        )
+    if beta.status == "ga" and beta.ga_on and beta.ga_on > day:
+        return replace(beta, status="active")
+    return beta
+
+
+def _alive(known: PlatformState) -> PlatformState:
+    return replace(
+        known, accepted=None, state="unknown" if known.state == "refused" else known.state
+    )
+
+
+# --- What was accepted before ---------------------------------------------------------------------
+
+
+def read_baseline(file: Path) -> Mapping[str, str]:
+    """Read a baseline: fingerprints and the verdicts at which they were accepted. Raises `Invalid`."""
+    try:
+        data = json.loads(file.read_bytes())
+        return {
+            str(fingerprint): str(entry["verdict"])
+            for fingerprint, entry in data["fingerprints"].items()
+        }
+    except FileNotFoundError:
+        raise Invalid(
+            f"There is no baseline {file}; make it with --baseline {file} --write-baseline."
+        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise Invalid(
+            f"{file} is no baseline of this program; make it anew with --write-baseline."
+        ) from None
+
+
+def with_baseline(findings: Iterable[Finding], baseline: Mapping[str, str]) -> Iterator[Finding]:
+    """Suppress what was accepted before, unless it has become worse since."""
+    for finding in findings:
+        before = baseline.get(finding.fingerprint)
+        if before is not None and finding.severity and finding.severity <= severity(before):
+            yield replace(finding, suppressed="baseline")
+        else:
+            yield finding
+
+
+def baseline_of(findings: Iterable[Finding]) -> Json:
+    """Return the baseline that accepts all places as they are."""
+    return {
+        "version": 1,
+        "fingerprints": {
+            found.fingerprint: {"path": found.path, "beta": found.beta, "verdict": found.verdict}
+            for found in findings
+            if found.severity
+        },
+    }

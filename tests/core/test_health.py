@@ -1,0 +1,67 @@
+"""From what is known of a beta to what a team should do about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from registry.core.health import Judge, health_of, judge_of
+from tests.factories import TODAY, beta, snapshot
+
+NEW = "thing-2026-01-01"
+
+CASES: list[tuple[Any, str | None, bool, str]] = [
+    (beta("x-2025-01-01"), None, False, ""),
+    (beta("x-2025-01-01", superseded_by=NEW), "superseded", False, f"Replace it by {NEW}."),
+    (beta("x-2025-01-01", "deprecated", superseded_by=NEW), "deprecated", False, NEW),
+    (beta("x-2025-01-01", "deprecated"), "deprecated", False, "before it ends"),
+    (
+        beta("x-2025-01-01", "retired", state="refused", accepted=False),
+        "retired",
+        True,
+        "Remove it",
+    ),
+    (beta("x-2025-01-01", "retired", accepted=True), "retired", False, "no effect"),
+    (beta("x-2025-01-01", state="refused"), "refused", True, "Remove it"),
+    (beta("x-2025-01-01", "ga", header_effect="ignored"), "ga", False, "no longer needed"),
+    (beta("x-2025-01-01", "ga", header_effect="changes_response"), None, False, ""),
+    (beta("x-2025-01-01", "unverified"), "unknown", False, "spelling"),
+    (beta("x-2025-01-01", state="restricted"), None, False, ""),
+]
+
+
+@pytest.mark.parametrize(("known", "issue", "fails", "advice"), CASES)
+def test_each_verdict_becomes_an_issue_with_advice(
+    known: Any, issue: str | None, fails: bool, advice: str
+) -> None:
+    """One word, and what to do."""
+    found = Judge(snapshot(known, beta(NEW)), TODAY)(known.name, "vertex")
+    assert (found.issue, found.fails) == (issue, fails)
+    assert advice in found.advice
+
+
+def test_names_that_are_not_in_the_registry_are_unknown_at_once() -> None:
+    """Without a search for similar names, which would take its time."""
+    known = beta("x-2025-01-01")
+    judge = Judge(snapshot(known), TODAY)
+    assert {judge(f"x-2025-01-{n}").issue for n in range(10_000)} == {"unknown"}
+    assert judge("\x00", "azure").status == "unknown"
+
+
+def test_the_same_snapshot_and_day_have_one_judge() -> None:
+    """A new snapshot has another."""
+    first, second = snapshot(beta(NEW)), snapshot(beta(NEW))
+    assert judge_of(first, TODAY) is judge_of(first, TODAY)
+    assert judge_of(second, TODAY).snapshot is second
+
+
+def test_what_a_service_sees_itself_outweighs_what_is_known() -> None:
+    """(judgement, accepted, refused) of each beta."""
+    judge = Judge(snapshot(beta(NEW), beta("old-2025-01-01", "retired", accepted=False)), TODAY)
+    fine, dead = judge(NEW), judge("old-2025-01-01")
+    assert health_of([]) == "ok"
+    assert health_of([(fine, 5, 0)]) == "ok"
+    assert health_of([(fine, 5, 1)]) == "failing"
+    assert health_of([(fine, 0, 0), (dead, 0, 0)]) == "failing"
+    assert health_of([(dead, 7, 0)]) == "at_risk"
