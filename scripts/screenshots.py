@@ -284,7 +284,7 @@ def _draw(page: Page, path: Path) -> None:
     size = page.viewport_size or {"width": 1280}
     tall = min(page.evaluate("document.documentElement.scrollHeight"), 1700)
     shown = path.parent == ROOT / "docs" / "screenshots"
-    clip: FloatRect = {"x": 0, "y": 0, "width": size["width"], "height": 700 if shown else tall}
+    clip: FloatRect = {"x": 0, "y": 0, "width": size["width"], "height": 620 if shown else tall}
     page.screenshot(path=path, full_page=True, clip=clip, animations="disabled")
 
 
