@@ -81,6 +81,7 @@ def prepare(settings: Settings) -> None:
     try:
         if database.is_sqlite:
             upgrade(settings.database_url)
+            secret_key(settings)  # so that no two workers make it at once
         elif not is_current(database):
             raise Unavailable(
                 "The database schema is out of date; run `beta-registry db upgrade`.",
@@ -261,6 +262,11 @@ def secret_key(settings: Settings) -> bytes:
             file.write(secrets.token_hex(32))
     except FileExistsError:
         pass
+    except OSError as error:
+        raise Unavailable(
+            f"The secret key cannot be written to {path} ({error.strerror}); make its folder writable, or "
+            "set BETA_REGISTRY_SECRET_KEY."
+        ) from None
     return path.read_text().strip().encode()
 
 

@@ -229,7 +229,6 @@ _SHAPES: Final = {
     "deprecated": ("mark", "M0,-5 L5,4 L-5,4 z"),
     "sunset": ("mark", "M0,-5.5 L5.5,0 L0,5.5 L-5.5,0 z"),
     "retired": ("mark", "M-4,-4 L4,4 M4,-4 L-4,4"),
-    "released": ("mark", "M-3,0 h6"),
 }
 
 

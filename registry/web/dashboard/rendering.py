@@ -10,7 +10,7 @@ import gzip
 import json
 import re
 from collections.abc import Container, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,7 @@ from registry.core.facts import EVENT_TYPES, Beta, rfc3339
 from registry.core.names import PLATFORMS
 from registry.web.answers import etag_of, matches
 from registry.web.dashboard.assets import Assets, takes_gzip
+from registry.web.probes import write_duration
 
 __all__ = ["HEADERS", "Renderer", "ago", "quoted", "safe_link", "tone", "visible"]
 
@@ -159,13 +160,6 @@ def _in_days(day: date, today: date) -> str:
     return f"in {count} days" if count > 0 else f"{-count} days ago"
 
 
-def _every(duration: timedelta) -> str:
-    seconds = int(duration.total_seconds())
-    sizes = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-    size, unit = next(item for item in sizes if seconds >= item[0] or item[0] == 1)
-    return f"{seconds // size} {unit}"
-
-
 class Renderer:
     """Makes pages out of templates."""
 
@@ -189,7 +183,7 @@ class Renderer:
             "moment": _time,
             "quoted": quoted,
             "in_days": _in_days,
-            "every": _every,
+            "every": write_duration,
             "words": lambda text: str(text).replace("_", " "),
         }
 
