@@ -10,8 +10,17 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-config --quiet --python-version 3.11 --no-header --no-annotate
 
+# The tests of the dashboard need a browser; without one they fail and say how to get it.
+BROWSER := if [ -z "$$BETA_REGISTRY_TEST_BROWSER" ] && ! command -v chromium > /dev/null; then \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	echo "Installing Chromium for the tests"; \
+	apt-get install -y --no-install-recommends chromium > /dev/null || \
+	{ apt-get update > /dev/null && apt-get install -y --no-install-recommends chromium > /dev/null; }; \
+	else echo "The browser tests need Chromium: install it (Debian: apt-get install chromium), or set" \
+	"BETA_REGISTRY_TEST_BROWSER to the path of a Chromium or Chrome."; fi; fi
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench migration format lock wheel clean
+.PHONY: help run test check bench screenshots migration format lock wheel clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +41,9 @@ check: $(VENV)/.dev ## Format, lint, types, import contracts, tests (T=path for 
 
 bench: $(VENV)/.dev ## Measure the product's figures and print them as tables (B=name for one)
 	$(BIN)/python -m bench $(B)
+
+screenshots: $(VENV)/.dev ## Draw every page of the dashboard with demo data into docs/screenshots
+	$(BIN)/python scripts/screenshots.py
 
 migration: $(VENV)/.dev ## Write a migration from the models: make migration m="add a table"
 	@test -n "$(m)" || { echo 'Say what it does: make migration m="add a table"'; exit 1; }
@@ -71,4 +83,5 @@ $(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 	@echo "Installing from requirements-dev.lock"
 	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(BROWSER)
 	@touch $@

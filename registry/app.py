@@ -39,6 +39,7 @@ from registry.web import (
     MAX_BODY,
     Context,
     api,
+    dashboard,
     errors,
     exports,
     feeds,
@@ -80,6 +81,7 @@ def prepare(settings: Settings) -> None:
     try:
         if database.is_sqlite:
             upgrade(settings.database_url)
+            secret_key(settings)  # so that no two workers make it at once
         elif not is_current(database):
             raise Unavailable(
                 "The database schema is out of date; run `beta-registry db upgrade`.",
@@ -185,7 +187,8 @@ def create_app(settings: Settings) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
     )
-    errors.install(app)
+    pages, assets = dashboard.make(context, lambda: secret_key(settings))
+    errors.install(app, pages.problem)
     api.install(app, context)
     probes.install(app, context)
     alerts_web.install(app, context)
@@ -194,6 +197,7 @@ def create_app(settings: Settings) -> ASGIApp:
     exports.install(app, context)
     usage.install(app, context)
     report.install(app, context)
+    dashboard.install(app, pages, assets, streams)
     _document(app)
     return HeaderEndpoint(_Measured(errors.Bounded(app, MAX_BODY), context), context, uses)
 
@@ -258,6 +262,11 @@ def secret_key(settings: Settings) -> bytes:
             file.write(secrets.token_hex(32))
     except FileExistsError:
         pass
+    except OSError as error:
+        raise Unavailable(
+            f"The secret key cannot be written to {path} ({error.strerror}); make its folder writable, or "
+            "set BETA_REGISTRY_SECRET_KEY."
+        ) from None
     return path.read_text().strip().encode()
 
 

@@ -40,6 +40,7 @@ __all__ = [
     "abandon",
     "begin",
     "confirm",
+    "counted_sweeps",
     "ensure",
     "observations",
     "prune",
@@ -443,6 +444,12 @@ def sweeps(
     if before is not None:
         query = query.where(SweepRow.id < before)
     return [_sweep(row) for row in session.scalars(query)]
+
+
+def counted_sweeps(session: Session) -> int:
+    """Return how many sweeps counted, over all targets and all time."""
+    counted = sa.select(sa.func.count()).select_from(SweepRow).where(SweepRow.counted)
+    return session.scalar(counted) or 0
 
 
 def sweep(session: Session, number: int) -> Sweep:

@@ -33,7 +33,19 @@ from registry.inventory.recording import (
     record,
     window_starts,
 )
-from registry.inventory.rows import GROUPS, Filter, Radius, Row, radius, rows, users, write_csv
+from registry.inventory.rows import (
+    GROUPS,
+    Day,
+    Filter,
+    Radius,
+    Row,
+    daily,
+    radius,
+    rows,
+    some_users,
+    users,
+    write_csv,
+)
 from registry.inventory.services import (
     Declaration,
     Defaults,
@@ -50,6 +62,7 @@ __all__ = [
     "GROUPS",
     "MAX_ITEMS",
     "Affected",
+    "Day",
     "Declaration",
     "Defaults",
     "Filter",
@@ -69,6 +82,7 @@ __all__ = [
     "ask_for_sweeps",
     "check_name",
     "count_users",
+    "daily",
     "declare",
     "defaults",
     "has_usage",
@@ -83,6 +97,7 @@ __all__ = [
     "rows",
     "service",
     "services",
+    "some_users",
     "thin_out",
     "users",
     "window_starts",

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -16,9 +16,22 @@ from registry.catalog import SEEN_WITHIN
 from registry.core.facts import rfc3339
 from registry.core.health import Judge
 from registry.inventory.reading import Affected, who
-from registry.models import BetaRow, ServiceRow, UsageLocationRow, UsageRow
+from registry.inventory.recording import hour_of
+from registry.models import BetaRow, ServiceRow, UsageCountRow, UsageLocationRow, UsageRow
 
-__all__ = ["GROUPS", "Filter", "Radius", "Row", "radius", "rows", "users", "write_csv"]
+__all__ = [
+    "GROUPS",
+    "Day",
+    "Filter",
+    "Radius",
+    "Row",
+    "daily",
+    "radius",
+    "rows",
+    "some_users",
+    "users",
+    "write_csv",
+]
 
 GROUPS: Final = ("beta", "service", "team", "status")
 PLACES: Final = 20
@@ -189,6 +202,23 @@ def users(
     return [placed[service, environment] for service, environment in page]
 
 
+def some_users(
+    session: Session, betas: Sequence[str], now: datetime, each: int = 5
+) -> dict[str, list[str]]:
+    """Return the names of the first few services that use each beta; of all betas by one query."""
+    place = sa.func.row_number().over(partition_by=UsageRow.beta, order_by=UsageRow.service)
+    ranked = (
+        sa.select(UsageRow.beta, UsageRow.service, place.label("place"))
+        .where(UsageRow.beta.in_(betas), UsageRow.last_seen >= now - SEEN_WITHIN)
+        .group_by(UsageRow.beta, UsageRow.service)
+        .subquery()
+    )
+    found: dict[str, list[str]] = {}
+    for beta, service, _ in session.execute(sa.select(ranked).where(ranked.c.place <= each)):
+        found.setdefault(beta, []).append(service)
+    return {beta: sorted(names) for beta, names in found.items()}
+
+
 def radius(session: Session, now: datetime, wanted: Filter) -> Radius:
     """Return how far the loss of what the filter names would reach."""
     made = session.execute(
@@ -218,6 +248,33 @@ def radius(session: Session, now: datetime, wanted: Filter) -> Radius:
         last_seen=max((row[5] for row in made), default=None),
         by_team={team or "": count for team, count in by_team},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """How often on one day, in UTC, and how often refused."""
+
+    on: date
+    count: int = 0
+    refused: int = 0
+
+
+def daily(session: Session, now: datetime, wanted: Filter = Filter(), days: int = 30) -> list[Day]:
+    """Return the counts of the last days, today last; days without any, too."""
+    last = hour_of(now) // 24
+    day = UsageCountRow.hour // 24
+    counted = session.execute(
+        sa.select(day, sa.func.sum(UsageCountRow.count), sa.func.sum(UsageCountRow.refused))
+        .join(UsageRow, UsageRow.id == UsageCountRow.usage)
+        .join(ServiceRow, ServiceRow.name == UsageRow.service)
+        .where(*_conditions(wanted, now), UsageCountRow.hour >= (last - days + 1) * 24)
+        .group_by(sa.text("1"))
+    )
+    found = {int(row[0]): (int(row[1]), int(row[2])) for row in counted}
+    return [
+        Day(date(1970, 1, 1) + timedelta(days=number), *found.get(number, (0, 0)))
+        for number in range(last - days + 1, last + 1)
+    ]
 
 
 # --- CSV ------------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
-from fastapi.responses import HTMLResponse
 from prometheus_client import generate_latest
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -519,10 +518,6 @@ def _health(context: Context) -> APIRouter:
             generate_latest(context.metrics.registry), media_type="text/plain; version=0.0.4"
         )
 
-    @router.get("/", include_in_schema=False)
-    def home() -> Response:
-        return HTMLResponse(_home(context.live.snapshot))
-
     return router
 
 
@@ -535,20 +530,3 @@ def _not_ready(context: Context) -> str | None:
     except Exception as error:  # whatever ails the database, this page must say it
         return str(error)
     return context.live.problem
-
-
-def _home(snapshot: Snapshot | None) -> str:
-    count = len(snapshot.betas) if snapshot else 0
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>beta-registry</title>"
-        "<style>body{font:16px/1.5 system-ui;max-width:42rem;margin:3rem auto;padding:0 1rem}"
-        "code{background:#8882;padding:.1em .3em;border-radius:.2em}</style>"
-        "<h1>beta-registry</h1><p>Knows the life of every Anthropic API beta and serves header "
-        f"strings that are valid now. {count} betas are known.</p><ul>"
-        "<li><a href=/v1/betas>/v1/betas</a>: every beta, with status and evidence"
-        "<li><a href='/v1/header?feature=mcp-client'>/v1/header?feature=mcp-client</a>: what to send"
-        "<li><a href=/v1/features>/v1/features</a>: features and their current beta"
-        "<li><a href=/v1/changelog>/v1/changelog</a>: what changed"
-        "<li><a href=/openapi.json>/openapi.json</a>: the whole API"
-        "<li><a href=/readyz>/readyz</a>: health</ul>"
-    )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.core.errors import (
@@ -96,41 +96,47 @@ def problem(
     return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=more)
 
 
-def install(app: FastAPI) -> None:
-    """Render every error of the application as a problem document."""
+AsPage = Callable[[Request, int, str, str], Response | None]
+"""Makes a page of a refusal for a browser (status, title, detail), or None for everybody else."""
+
+
+def install(app: FastAPI, as_page: AsPage) -> None:
+    """Render every error of the application as a problem document, or as a page for a browser."""
+
+    def tell(
+        request: Request,
+        status: int,
+        slug: str,
+        detail: str,
+        extra: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        page = as_page(request, status, PROBLEMS.get(slug, "This cannot be done."), detail)
+        return page or problem(status, slug, detail, extra, headers)
 
     @app.exception_handler(RegistryError)
-    def _refusal(_request: Request, error: RegistryError) -> Response:
-        return problem(status_of(error), error.slug, error.detail, error.extra)
+    def _refusal(request: Request, error: RegistryError) -> Response:
+        return tell(request, status_of(error), error.slug, error.detail, error.extra)
 
     @app.exception_handler(RequestValidationError)
-    def _invalid(_request: Request, error: RequestValidationError) -> Response:
-        return problem(422, "invalid-request", _sentence(error))
+    def _invalid(request: Request, error: RequestValidationError) -> Response:
+        return tell(request, 422, "invalid-request", _sentence(error))
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> Response:
         if error.status_code == 400:  # what FastAPI says of a body that it cannot parse at all
-            return problem(422, "invalid-request", _NO_JSON)
+            return tell(request, 422, "invalid-request", _NO_JSON)
         slug = _HTTP_SLUGS.get(error.status_code, "invalid-request")
         detail = {
             404: f"There is nothing at {request.url.path}; see /openapi.json for what there is.",
             405: f"{request.url.path} does not take {request.method}.",
         }.get(error.status_code, str(error.detail))
-        return problem(error.status_code, slug, detail, headers=error.headers)
+        return tell(request, error.status_code, slug, detail, headers=error.headers)
 
     @app.exception_handler(Exception)
-    def _defect(_request: Request, _error: Exception) -> Response:
-        return problem(
-            500, "internal", "Something failed that should not; the log has the details."
-        )
-
-    @app.get("/problems/{slug}", include_in_schema=False)
-    def _page(slug: str) -> Response:
-        if slug not in PROBLEMS:
-            raise NotFound("There is no problem of this name.")
-        return HTMLResponse(
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{slug}</title>'
-            f"<h1>{slug}</h1><p>{PROBLEMS[slug]}</p><p><a href=/>beta-registry</a></p>"
+    def _defect(request: Request, _error: Exception) -> Response:
+        return tell(
+            request, 500, "internal", "Something failed that should not; the log has the details."
         )
 
 

@@ -33,7 +33,7 @@ from registry.web.answers import write_json
 from registry.web.api import MAX_ID, Words, event_json, holds, named, needs, since_of, words
 from registry.web.errors import problem
 
-__all__ = ["MOST", "Start", "Streams", "install"]
+__all__ = ["MOST", "Start", "Streams", "install", "origin"]
 
 MOST: Final = 200
 """Listeners of one process. Each costs a connection and a task; beyond, the answer is 503."""
@@ -133,6 +133,11 @@ class Streams:
                     yield format_sse_event(comment="still here")
         finally:
             self._bells.discard(bell)
+
+    async def answer(self, after: int | None, wanted: EventFilter, show: _Shows) -> Response:
+        """Answer with a stream that begins after an id, or (None) with what comes next."""
+        start = await self.start(after)
+        return _StreamAnswer(self, self.listen(start, wanted, show))
 
     def _revision(self, position: int) -> int:
         snapshot = self._live.snapshot
@@ -244,7 +249,7 @@ def install(app: FastAPI, context: Context, streams: Streams) -> None:
         Goes on after `Last-Event-ID`, else after `since`, else with what comes next. The event `reset`
         says that the id is unknown here.
         """
-        after, begin = _origin(request.headers.get("last-event-id"), since)
+        after, begin = origin(request.headers.get("last-event-id"), since)
         wanted = EventFilter(
             from_=begin,
             types=words(type, EVENT_TYPES, "type of event"),
@@ -254,13 +259,12 @@ def install(app: FastAPI, context: Context, streams: Streams) -> None:
             ascending=True,
         )
         show = show_named if holds(context, request, "read") else event_json
-        start = await streams.start(after)
-        return _StreamAnswer(streams, streams.listen(start, wanted, show))
+        return await streams.answer(after, wanted, show)
 
     app.include_router(router)
 
 
-def _origin(last: str | None, since: str | None) -> tuple[int | None, datetime | None]:
+def origin(last: str | None, since: str | None) -> tuple[int | None, datetime | None]:
     """Return after which id, and from which moment on; the header of a reconnect outweighs the query."""
     if last and last.strip():
         text = last.strip()
