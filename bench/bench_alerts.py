@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -43,8 +44,9 @@ BETA = "thing-2026-01-01"
 
 
 def run() -> None:
-    """Print the three tables."""
-    _kills()
+    """Print the three tables; KILLS=no leaves the first out, which takes five minutes."""
+    if os.environ.get("KILLS") != "no":
+        _kills()
     rows = [_storm("SQLite", url) for url in _sqlite()]
     rows += [_storm("PostgreSQL", url) for url in _postgres()]
     columns = (
@@ -70,6 +72,7 @@ class _Receiver(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.seen: list[tuple[float, str, str, dict[str, Any]]] = []
         self.secret: str | None = None
+        self.whole = True
         self.bad = 0
         self.delay: Any = lambda: 0.0
 
@@ -90,14 +93,19 @@ class _Handler(BaseHTTPRequestHandler):
             except Exception:
                 self.server.bad += 1
         time.sleep(10 if self.path == "/slow" else self.server.delay())
-        self.server.seen.append(
-            (time.time(), self.path, self.headers["webhook-id"], json.loads(body)["data"])
-        )
+        data = json.loads(body)["data"] if self.server.whole else {"event": {"id": _first(body)}}
+        self.server.seen.append((time.time(), self.path, self.headers["webhook-id"], data))
         self.send_response(204)
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
+
+
+def _first(body: bytes) -> int:
+    """Return the event that a message is about, without reading all of it: the receiver shares our cores."""
+    found = re.search(rb'"event":\{.{0,4000}?"id":(\d+)', body, re.DOTALL)
+    return int(found[1]) if found else 0
 
 
 @contextmanager
@@ -247,6 +255,7 @@ def _postgres() -> Iterator[str]:
 def _storm(name: str, url: str) -> tuple[str, ...]:
     database = Database(url)
     with _receiver() as there:
+        there.whole = False
         _know(database)
         alerts = _alerts(database)
         for number in range(SUBSCRIPTIONS):

@@ -39,6 +39,8 @@ log = logging.getLogger("registry.alerts")
 
 FAN_OUT_SECONDS = 1.0
 """How long events are fanned out before messages are claimed again."""
+TOLD, TOLD_SECONDS = 64, 5.0
+"""How many groups of events are kept as they were told, and how long."""
 POSTPONE_SECONDS = 3600.0
 """How long a transaction's events wait that could not be fanned out."""
 
@@ -70,6 +72,7 @@ class Alerts:
         self._database, self._sealer, self._rules = database, sealer, rules
         self._clock, self._base_url = clock, base_url.rstrip("/")
         self._known = _Known()
+        self._told = _Told()
         self._postponed: dict[int, float] = {}
 
     # --- Subscriptions ---
@@ -286,10 +289,10 @@ class Alerts:
         row = subscriptions.find(session, claim.subscription)
         ids = deliveries.events_of(session, [claim.delivery]).get(claim.delivery, ())
         events = _events(session, ids)
-        facts = self._facts(session, events, row.team)
+        facts = self._told.of((ids, row.team), lambda: self._facts(session, events, row.team))
         message = messages.compose(
             claim.delivery, claim.kind, events, facts, self._clock(), note=claim.note,
-            name=row.name, template=row.template,
+            name=row.name, template=row.template, forms=row.channel != "webhook",
             standing=self._standing(session, row, facts) if claim.kind == "welcome" else None,
         )  # fmt: skip
         return message, subscriptions.address(row, self._sealer(), self._clock())
@@ -301,10 +304,11 @@ class Alerts:
             number: sorted(users, key=lambda user: user.team != team)
             for number, users in _affected(session, events, now).items()
         }
-        return messages.Facts(
+        facts = messages.Facts(
             snapshot=self._known.of(session), affected=affected, proofs=_proofs(session, events),
             base_url=self._base_url, now=now,
         )  # fmt: skip
+        return replace(facts, grouped=messages.grouped_alerts(events, facts)) if events else facts
 
     def _standing(
         self, session: Session, row: SubscriptionRow, facts: messages.Facts
@@ -363,6 +367,31 @@ class _Known:
             with self._lock:
                 self._kept = kept
         return kept[1]
+
+
+class _Told:
+    """What was just gathered of some events: many subscriptions hear of the same ones at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[tuple[int, ...], str | None], tuple[float, messages.Facts]] = {}
+
+    def of(
+        self, key: tuple[tuple[int, ...], str | None], gather: Callable[[], messages.Facts]
+    ) -> messages.Facts:
+        """Return what is kept under the key, or gather it."""
+        if not key[0]:
+            return gather()
+        moment = time.monotonic()
+        with self._lock:
+            end, facts = self._kept.get(key, (0.0, None))
+        if facts is None or end < moment:
+            facts = gather()
+            with self._lock:
+                if len(self._kept) >= TOLD:
+                    self._kept.clear()
+                self._kept[key] = moment + TOLD_SECONDS, facts
+        return facts
 
 
 def _refuse_settings(row: SubscriptionRow, changed: Collection[str]) -> None:

@@ -27,7 +27,16 @@ from registry.inventory import Affected
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["SHOWN", "Facts", "Proof", "about", "check_template", "compose", "standing"]
+__all__ = [
+    "SHOWN",
+    "Facts",
+    "Proof",
+    "about",
+    "check_template",
+    "compose",
+    "grouped_alerts",
+    "standing",
+]
 
 SHOWN: Final = 50
 """Alerts written out in one message, and services written out in one alert; the rest is counted."""
@@ -58,13 +67,17 @@ class Proof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What messages are made from, at one moment; `affected` and `proofs` are by event id."""
+    """What messages are made from, at one moment; `affected` and `proofs` are by event id.
+
+    `grouped` is the data that `grouped_alerts` made of the same events before, for somebody else.
+    """
 
     snapshot: Snapshot
     affected: Mapping[int, Sequence[Affected]]
     proofs: Mapping[int, Proof]
     base_url: str
     now: datetime
+    grouped: Mapping[str, Json] | None = None
 
 
 # --- One alert ------------------------------------------------------------------------------------
@@ -189,33 +202,36 @@ def compose(
     name: str = "",
     standing: Mapping[str, Json] | None = None,
     template: Mapping[str, str] | None = None,
+    forms: bool = True,
 ) -> Message:
     """Make a message of a kind: `alert`, `digest`, `test`, `welcome` or `notice`.
 
-    `name` is the subscription's; `note` what a notice says, or the window of a digest.
+    `name` is the subscription's; `note` what a notice says, or the window of a digest. Without `forms` only
+    the data is made, which is all that a webhook takes.
     """
-    data = _grouped(events, facts) if events else _without_event(kind, name, note, facts, standing)
+    grouped = facts.grouped or (grouped_alerts(events, facts) if events else None)
+    data = dict(grouped or _without_event(kind, name, note, facts, standing))
     if kind == "digest":
         count = len(events)
         data["title"] = f"{count} {'change' if count == 1 else 'changes'}: {data['title']}"
         data["window"] = note
     lead = data["event"]
     shown = {**data, "kind": kind, "name": name}
-    title, body = _own_words(template, shown) if template else (data["title"], None)
+    title, body = _own_words(template, shown) if template and forms else (data["title"], None)
     return Message(
         id=number,
         at=events[0].at if events else made,
         type=kind if kind != "alert" or lead is None else lead["type"],
         title=plain(title)[:250],
         severity=data["severity"],
-        text=body or _render("alert.txt.j2", shown),
-        markdown=body or _render("alert.md.j2", shown),
-        html=_as_html(body) if body else _render("alert.html.j2", shown),
+        text=body or (_render("alert.txt.j2", shown) if forms else ""),
+        markdown=body or (_render("alert.md.j2", shown) if forms else ""),
+        html=_as_html(body) if body else (_render("alert.html.j2", shown) if forms else ""),
         data=data,
     )
 
 
-def _grouped(events: Sequence[Event], facts: Facts) -> dict[str, Json]:
+def grouped_alerts(events: Sequence[Event], facts: Facts) -> dict[str, Json]:
     """Return the alert about the gravest event, with the others beside it."""
     alerts = [about(event, facts) for event in _ordered(events, facts)]
     lead, others = alerts[0], alerts[1:SHOWN]
@@ -459,7 +475,7 @@ def _examples() -> tuple[Mapping[str, Json], ...]:
     facts = Facts(
         snapshot=snapshot, affected={1: [user]}, proofs={}, base_url="https://example.com", now=now
     )
-    alert = {**_grouped([event], facts), "kind": "alert", "name": "example"}
+    alert = {**grouped_alerts([event], facts), "kind": "alert", "name": "example"}
     test = {
         **_without_event("test", "example", None, facts, None),
         "kind": "test",
