@@ -203,11 +203,11 @@ class Registry:
         return known
 
     def _make(self, held: Held, key: _Key) -> Header:
-        wanted, sent, platform, api, *_, policy, on_unknown = key
+        wanted, sent, platform, api, _, _, _, policy, _ = key
         policy = policy or self.policy
         asked = _items(held, wanted, sent)
         try:
-            ask = held.ask((*key[2:7], policy, on_unknown))
+            ask = held.ask(key[2:], self.policy)
             answer = Header(_resolve(held, ask, asked), asked, held)
         except RegistryError as error:
             if policy == "strict":

@@ -76,7 +76,7 @@ class Held:
         self.kinds = {beta.feature: ("feature", beta.feature) for beta in betas.values()}
         self.kinds.update((name, ("beta", name)) for name in betas)
 
-    def ask(self, place: tuple[str | None, ...]) -> Ask:
+    def ask(self, place: tuple[str | None, ...], default: str) -> Ask:
         """Return the ask, without names, of one place and policy: made once, for many questions."""
         known = self.asks.get(place)
         if known is None:
@@ -87,7 +87,7 @@ class Held:
                 model=model,
                 endpoint=endpoint,
                 target=target,
-                policy=policy or "advise",
+                policy=policy or default,
                 on_unknown=on_unknown,
             )
             if len(self.asks) >= _ASKS:

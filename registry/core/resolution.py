@@ -559,8 +559,7 @@ class Resolver:
 
         `requested` stands for the ask's own, where one `Ask` serves for many requests to one place.
         """
-        if ask.policy not in _POLICIES:
-            _word(ask.policy, _POLICIES, "policy")
+        _word(ask.policy, _POLICIES, "policy")
         if ask.on_unknown:
             _word(ask.on_unknown, _ON_UNKNOWN, "value of on_unknown")
         wanted = ask.requested if requested is None else requested
