@@ -39,7 +39,7 @@ log = logging.getLogger("registry.alerts")
 
 FAN_OUT_SECONDS = 1.0
 """How long events are fanned out before messages are claimed again."""
-TOLD, TOLD_SECONDS = 64, 5.0
+TOLD, TOLD_SECONDS = 256, 30.0
 """How many groups of events are kept as they were told, and how long."""
 POSTPONE_SECONDS = 3600.0
 """How long a transaction's events wait that could not be fanned out."""
@@ -288,8 +288,7 @@ class Alerts:
     def _compose(self, session: Session, claim: Claim) -> tuple[Message, Address]:
         row = subscriptions.find(session, claim.subscription)
         ids = deliveries.events_of(session, [claim.delivery]).get(claim.delivery, ())
-        events = _events(session, ids)
-        facts = self._told.of((ids, row.team), lambda: self._facts(session, events, row.team))
+        events, facts = self._told.of((ids, row.team), lambda: self._gather(session, ids, row.team))
         message = messages.compose(
             claim.delivery, claim.kind, events, facts, self._clock(), note=claim.note,
             name=row.name, template=row.template, forms=row.channel != "webhook",
@@ -297,9 +296,10 @@ class Alerts:
         )  # fmt: skip
         return message, subscriptions.address(row, self._sealer(), self._clock())
 
-    def _facts(self, session: Session, events: Sequence[Event], team: str | None) -> messages.Facts:
+    def _gather(self, session: Session, ids: Sequence[int], team: str | None) -> _Gathered:
         """Gather what messages are made from; a team sees its own services first."""
         now = self._clock()
+        events = _events(session, ids)
         affected = {
             number: sorted(users, key=lambda user: user.team != team)
             for number, users in _affected(session, events, now).items()
@@ -308,7 +308,9 @@ class Alerts:
             snapshot=self._known.of(session), affected=affected, proofs=_proofs(session, events),
             base_url=self._base_url, now=now,
         )  # fmt: skip
-        return replace(facts, grouped=messages.grouped_alerts(events, facts)) if events else facts
+        if events:
+            facts = replace(facts, grouped=messages.grouped_alerts(events, facts))
+        return events, facts
 
     def _standing(
         self, session: Session, row: SubscriptionRow, facts: messages.Facts
@@ -369,29 +371,32 @@ class _Known:
         return kept[1]
 
 
+_Gathered = tuple[list[Event], messages.Facts]
+
+
 class _Told:
     """What was just gathered of some events: many subscriptions hear of the same ones at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[tuple[tuple[int, ...], str | None], tuple[float, messages.Facts]] = {}
+        self._kept: dict[tuple[tuple[int, ...], str | None], tuple[float, _Gathered]] = {}
 
     def of(
-        self, key: tuple[tuple[int, ...], str | None], gather: Callable[[], messages.Facts]
-    ) -> messages.Facts:
+        self, key: tuple[tuple[int, ...], str | None], gather: Callable[[], _Gathered]
+    ) -> _Gathered:
         """Return what is kept under the key, or gather it."""
         if not key[0]:
             return gather()
         moment = time.monotonic()
         with self._lock:
-            end, facts = self._kept.get(key, (0.0, None))
-        if facts is None or end < moment:
-            facts = gather()
+            end, found = self._kept.get(key, (0.0, None))
+        if found is None or end < moment:
+            found = gather()
             with self._lock:
                 if len(self._kept) >= TOLD:
                     self._kept.clear()
-                self._kept[key] = moment + TOLD_SECONDS, facts
-        return facts
+                self._kept[key] = moment + TOLD_SECONDS, found
+        return found
 
 
 def _refuse_settings(row: SubscriptionRow, changed: Collection[str]) -> None:

@@ -21,7 +21,7 @@ from registry.core import diagnosis
 from registry.core.errors import Invalid
 from registry.core.facts import Beta, Event, Json, Snapshot, rfc3339, to_json
 from registry.core.resolution import Ask, resolve
-from registry.core.wording import Told, plain, tell
+from registry.core.wording import Told, plain, severity, tell
 from registry.inventory import Affected
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ def _ordered(events: Sequence[Event], facts: Facts) -> list[Event]:
     """Return the events that are written out, the gravest first."""
 
     def rank(event: Event) -> tuple[int, int, int]:
-        gravity = _GRAVITY[tell(event, facts.snapshot).severity]
+        gravity = _GRAVITY[severity(event, facts.snapshot.betas.get(event.beta or ""))]
         place = _FIRST.index(event.type) if event.type in _FIRST else len(_FIRST)
         return gravity, place, event.id
 

@@ -197,10 +197,10 @@ def _state(event: Event, side: Json) -> Mapping[str, Json]:
 
 def plain(text: object) -> str:
     """Return text on one line, without controls, marks of direction or what is no character."""
-    kind = unicodedata.category
-    kept = "".join(
-        _SPACES.get(kind(char), char if kind(char) in _SHOWN else "") for char in str(text)
-    )
+    given, kind = str(text), unicodedata.category
+    if given.isascii() and given.isprintable():
+        return " ".join(given.split())
+    kept = "".join(_SPACES.get(kind(char), char if kind(char) in _SHOWN else "") for char in given)
     return " ".join(unicodedata.normalize("NFC", kept).split())
 
 
