@@ -82,7 +82,7 @@ def test_services_inventory_and_users_are_shown(ask: Callable[..., Any]) -> None
     assert [row["key"] for row in rows] == ["active", "retired"]
     who = json.loads(ask("betas", "who", LIVE, "--json").stdout)
     assert (who["items"][0]["service"], who["radius"]["services"]) == ("checkout", 1)
-    assert "1 services of 0 teams" in ask("betas", "who", LIVE).stdout
+    assert "1 service of 0 teams" in ask("betas", "who", LIVE).stdout
     table = list(csv.DictReader(io.StringIO(ask("inventory", "--csv", "--beta", LIVE).stdout)))
     assert [row["locations"] for row in table] == ["a.py:7"]
     for words in (("services", "show", "nobody"), ("inventory", "--status", "dead")):

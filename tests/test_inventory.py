@@ -177,15 +177,15 @@ def test_eight_threads_that_report_the_same_rows_add_up_exactly(database: Databa
 
 
 def test_services_in_parallel_do_not_wait_for_each_other_in_circles(database: Database) -> None:
-    """Each of eight services reports refusals of the same betas in another order."""
+    """Each of eight services reports refusals of the same betas in another order, half of them at risk."""
     failures: list[Exception] = []
 
     def report(number: int) -> None:
         names = [LIVE, DYING, GONE, FREE][number % 4 :] + [LIVE, DYING, GONE, FREE][: number % 4]
         try:
-            for _ in range(3):
+            for turn_ in range(3):
                 tell(database, *(Item(beta=name, refused=1) for name in names),
-                     service=f"s{number}", platform="vertex")  # fmt: skip
+                     service=f"s{number}", environment=f"e{turn_}", platform="vertex")  # fmt: skip
         except Exception as error:
             failures.append(error)
 
@@ -267,6 +267,21 @@ def test_scans_of_ever_new_instances_are_refused(database: Database) -> None:
     with pytest.raises(Invalid, match="after the run"):
         tell(database, LIVE, source="scan", instance="run-200")
     tell(database, LIVE, source="scan", instance="run-3")
+
+
+def test_environments_and_places_are_bounded_and_told(database: Database) -> None:
+    """500 environments of a service, 1,000 places of a usage, over all reports."""
+    places = [Item(beta=LIVE, path="a.py", line=line) for line in range(1, 901)]
+    assert tell(database, *places).locations_not_kept == 0
+    more = [Item(beta=LIVE, path="b.py", line=line) for line in range(1, 901)]
+    assert tell(database, *more).locations_not_kept == 800
+    with database.write() as session:
+        for number in range(499):
+            report = Report(service="checkout", environment=f"e{number}", items=(Item(beta=LIVE),))
+            inventory.record(session, report, NOW)
+    with pytest.raises(Invalid, match="after a machine"):
+        tell(database, LIVE, environment="one-more")
+    assert tell(database, LIVE, environment="e7").betas == 1
 
 
 # --- At risk --------------------------------------------------------------------------------------

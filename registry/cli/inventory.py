@@ -148,7 +148,11 @@ def services_list(
 
 def _troubles(used: Sequence[Json]) -> str:
     found = [f"{beta['name']} ({beta['issue']})" for beta in used if beta["issue"]]
-    return shortened(", ".join(found) or f"{len(used)} betas, none in trouble", 110)
+    return shortened(", ".join(found) or f"{_number(len(used), 'beta')}, none in trouble", 110)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _minute(moment: str | None) -> str | None:
@@ -219,7 +223,7 @@ def services_import(options: Options, files: Sequence[Path]) -> None:
             from registry import inventory
 
             inventory.declare(session, found, "backstage", now(), owners_only=True)
-    click.echo(f"{len({item.name for item in found})} services imported.")
+    click.echo(f"{_number(len({item.name for item in found}), 'service')} imported.")
 
 
 def _declare_remotely(options: Options, found: Sequence[Declaration]) -> None:
@@ -360,7 +364,7 @@ def betas_who(options: Options, name: str, platform: str | None, team: tuple[str
     if rows:
         radius = found["radius"]
         click.echo(
-            f"\n{radius['services']} services of {len(radius['teams'])} teams; "
+            f"\n{_number(radius['services'], 'service')} of {_number(len(radius['teams']), 'team')}; "
             f"{radius['count_30d']:,} times in 30 days, {radius['refused_30d']:,} refused."
         )
 

@@ -1,8 +1,8 @@
 """Taking in what services report: usage, code locations, refusals; and what follows from it at once.
 
 Everything of one report happens in one transaction, in this order, which is also the order of its locks:
-the idempotency key, the row of the service, its usages and their counts, the refusals, the catalog's
-writer, the targets. So two reports can wait for each other and never lock each other out.
+the idempotency key, the row of the service, its usages with all that belongs to them, the refusals, the
+catalog's writer, the targets. So two reports can wait for each other and never lock each other out.
 """
 
 from __future__ import annotations
@@ -66,8 +66,10 @@ MAX_SERVICES: Final = 50_000
 """Services that come into being by a report; beyond, an operator must declare them."""
 MAX_COUNT: Final = 10**9
 MAX_MODELS: Final = 50
+MAX_ENVIRONMENTS: Final = 500
+"""Environments of one service."""
 MAX_LOCATIONS: Final = 1000
-"""Code locations kept of one beta and report."""
+"""Code locations kept of one usage."""
 TOLD: Final = 100
 """Names that an answer lists; the rest is a number."""
 
@@ -147,6 +149,7 @@ class Recorded:
     at_risk: tuple[Risk, ...] = ()
     not_kept: tuple[NotKept, ...] = ()
     not_kept_count: int = 0
+    locations_not_kept: int = 0
     sweeps: tuple[str, ...] = ()
     repeated: bool = False
 
@@ -177,11 +180,12 @@ def record(
     judge = judge_of(snapshot or catalog.snapshot(session), now.date())
     held = _held(session, report.service)
     sums, not_kept = _add_up(report, held, judge)
-    _store(session, report, sums, held, now)
+    lost = _store(session, report, sums, held, now)
     judged = [judge(name, report.platform, service.model) for name in sums]
-    refused = _take_refusals(session, report, sums, judge, now)
-    _tell_risks(session, report, judged, held, now)
-    asked = ask_for_sweeps(session, now) if refused else ()
+    risks = _new_risks(session, report, judged, held, now)
+    refusals = _take_refusals(session, report, sums, judge, now)
+    _tell(session, report, risks, [row for row, news in refusals if news], now)
+    asked = ask_for_sweeps(session, now) if refusals else ()
     recorded = Recorded(
         service=report.service,
         environment=report.environment,
@@ -191,6 +195,7 @@ def record(
         at_risk=tuple(_risk(item) for item in judged if item.issue in AT_RISK),
         not_kept=tuple(not_kept[:TOLD]),
         not_kept_count=len(not_kept),
+        locations_not_kept=lost,
         sweeps=asked,
     )
     if key is not None:
@@ -367,7 +372,7 @@ class _Sum:
         self.refused += item.refused or 0
         if item.model:
             self.models[_clean(item.model, 128)] = None
-        if item.path and len(self.places) < MAX_LOCATIONS:
+        if item.path:
             self.places[_clean(item.path, 500), item.line or 0] = item
 
 
@@ -407,7 +412,14 @@ def _store(
     sums: Mapping[str, _Sum],
     held: Sequence[_Held],
     now: datetime,
-) -> None:
+) -> int:
+    """Write what was added up; returns how many code locations are too many to keep."""
+    environments = {row.environment for row in held}
+    if len(environments) >= MAX_ENVIRONMENTS and report.environment not in environments:
+        raise Invalid(
+            f"{report.service} has {len(environments)} environments already; name an environment after a "
+            "stage, not after a machine."
+        )
     scan = report.source == "scan"
     seen = _seen_at(report, now)
     instance = (report.instance or "") if scan else ""
@@ -442,7 +454,7 @@ def _store(
         _forget_earlier_scan(session, report, instance, held, set(ids.values()))
     else:
         _count(session, sums, ids, hour if seen >= now - HOURLY else hour - hour % 24)
-    _locate(session, sums, ids)
+    return _locate(session, sums, ids)
 
 
 def _models(held: _Held | None, new: Iterable[str]) -> list[str]:
@@ -504,23 +516,33 @@ def _count(session: Session, sums: Mapping[str, _Sum], ids: Mapping[str, int], h
     rows = [
         {"usage": ids[name], "hour": hour, "count": item.count, "accepted": item.accepted,
          "refused": item.refused}
-        for name, item in sums.items()
+        for name, item in sorted(sums.items(), key=lambda pair: ids[pair[0]])
     ]  # fmt: skip
     names = ("count", "accepted", "refused")
     upsert(session, UsageCountRow, rows, lambda held, new: {n: held[n] + new[n] for n in names})
 
 
-def _locate(session: Session, sums: Mapping[str, _Sum], ids: Mapping[str, int]) -> None:
+def _locate(session: Session, sums: Mapping[str, _Sum], ids: Mapping[str, int]) -> int:
+    """Keep where the betas stand in the code; returns how many places are too many."""
+    placed = {ids[name]: item.places for name, item in sums.items() if item.places}
+    held = dict(
+        session.execute(
+            sa.select(UsageLocationRow.usage, sa.func.count())
+            .where(UsageLocationRow.usage.in_(sorted(placed)))
+            .group_by(UsageLocationRow.usage)
+        ).all()
+    ) if placed else {}  # fmt: skip
     rows = [
         {
-            "usage": ids[name], "path": path, "line": line,
+            "usage": usage, "path": path, "line": line,
             "url": _clean(item.url, 2000) if item.url else None,
             "owner": _clean(item.owner, 200) if item.owner else None,
         }
-        for name, found in sums.items()
-        for (path, line), item in found.places.items()
+        for usage, places in placed.items()
+        for (path, line), item in list(places.items())[: max(0, MAX_LOCATIONS - held.get(usage, 0))]
     ]  # fmt: skip
     upsert(session, UsageLocationRow, rows, lambda _, new: {"url": new.url, "owner": new.owner})
+    return sum(map(len, placed.values())) - len(rows)
 
 
 # --- Risks ----------------------------------------------------------------------------------------
@@ -532,16 +554,16 @@ _TOLD_BY: Final[dict[str, EventType]] = {
 }
 
 
-def _tell_risks(
+def _new_risks(
     session: Session,
     report: Report,
     judged: Iterable[Judgement],
     held: Sequence[_Held],
     now: datetime,
-) -> None:
-    """Raise `usage.at_risk` for what is new: once a service, environment, beta and issue.
+) -> list[Judgement]:
+    """Return what puts the service at risk and is news: once a service, environment, beta and issue.
 
-    It stays silent where the changelog told of this service before: when the beta turned, and the service
+    It is none where the changelog told of this service before: when the beta turned, and the service
     was already seen with it, the event of that turn has named it.
     """
     risky = {item.name: item for item in judged if item.issue in AT_RISK}
@@ -552,21 +574,7 @@ def _tell_risks(
     ]  # fmt: skip
     new = {beta for (beta,) in upsert(session, RiskRow, rows, returning=["beta"])}
     told = _told(session, {name: risky[name].issue or "" for name in new}, report, held)
-    fresh = [risky[name] for name in sorted(new - told)]
-    if not fresh:
-        return
-    writer = catalog.Writer(session, now)
-    for item in fresh:
-        writer.record(_risk_event(item, report, now))
-    for event in writer.finish():
-        session.execute(
-            sa.update(RiskRow)
-            .where(
-                RiskRow.service == report.service, RiskRow.environment == report.environment,
-                RiskRow.beta == event.beta, RiskRow.status == event.after["issue"],
-            )
-            .values(event=event.id)
-        )  # fmt: skip
+    return [risky[name] for name in sorted(new - told)]
 
 
 def _told(
@@ -599,6 +607,32 @@ def _told(
     }
 
 
+def _tell(
+    session: Session,
+    report: Report,
+    risks: Sequence[Judgement],
+    refusals: Sequence[RefusalRow],
+    now: datetime,
+) -> None:
+    """Record the events. Only here a report takes the lock of all writers, and only if there are any."""
+    if not risks and not refusals:
+        return
+    writer = catalog.Writer(session, now)
+    for item in risks:
+        writer.record(_risk_event(item, report, now))
+    for row in refusals:
+        writer.record(_refusing_event(row, now))
+    for event in writer.finish()[: len(risks)]:
+        session.execute(
+            sa.update(RiskRow)
+            .where(
+                RiskRow.service == report.service, RiskRow.environment == report.environment,
+                RiskRow.beta == event.beta, RiskRow.status == event.after["issue"],
+            )
+            .values(event=event.id)
+        )  # fmt: skip
+
+
 def _risk_event(item: Judgement, report: Report, now: datetime) -> Event:
     # The changelog may be public, so the words name no service; `affected` does, to those with a token.
     where = f" on {report.platform}" if report.platform else ""
@@ -615,8 +649,8 @@ def _risk_event(item: Judgement, report: Report, now: datetime) -> Event:
 
 def _take_refusals(
     session: Session, report: Report, sums: Mapping[str, _Sum], judge: Judge, now: datetime
-) -> bool:
-    """Count refusals of these minutes and tell when they are many; says whether there were any.
+) -> list[tuple[RefusalRow, bool]]:
+    """Count the refusals of these minutes. Returns them, and of each whether it is to be told now.
 
     Refusals of long ago (an imported log) say nothing of now, and unknown names have nobody to alarm.
     """
@@ -624,7 +658,7 @@ def _take_refusals(
         name: item.refused for name, item in sums.items() if item.refused and judge.knows(name)
     }
     if not refused or _seen_at(report, now) < now - REFUSING_WITHIN:
-        return False
+        return []
     platform = report.platform or ""
     blank = [{"beta": name, "platform": platform, "recent": [], "last_at": now} for name in refused]
     upsert(session, RefusalRow, blank)
@@ -635,13 +669,7 @@ def _take_refusals(
         .with_for_update()
         .execution_options(populate_existing=True)
     ).all()
-    loud = [row for row in rows if _is_news(row, refused[row.beta], now)]
-    if loud:
-        writer = catalog.Writer(session, now)
-        for row in loud:
-            writer.record(_refusing_event(row, now))
-        writer.finish()
-    return True
+    return [(row, _is_news(row, refused[row.beta], now)) for row in rows]
 
 
 def _is_news(row: RefusalRow, count: int, now: datetime) -> bool:
@@ -683,9 +711,8 @@ def ask_for_sweeps(session: Session, now: datetime) -> tuple[str, ...]:
         .where(RefusalRow.last_at >= now - REFUSING_WITHIN)
         .where(sa.or_(RefusalRow.asked_at.is_(None), RefusalRow.asked_at < now - ASK_AGAIN))
         .order_by(RefusalRow.platform, RefusalRow.beta)
-        .with_for_update(
-            skip_locked=True
-        )  # whoever holds the others asks for them, or the scheduler
+        # Whoever holds the others asks for them, or the scheduler does.
+        .with_for_update(skip_locked=True)
     ).all()
     leads = session.scalar(sa.select(LeaseRow.expires_at).where(LeaseRow.name == "jobs"))
     if not rows or leads is None or leads <= now:

@@ -23,7 +23,7 @@ from registry.web.api import Cursor, Limit, Name, Words, moment, needs, words
 __all__ = ["install"]
 
 Text = Annotated[str | None, Field(max_length=2000)]
-Count = Annotated[int, Field(ge=0, le=10**9)]
+Count = Annotated[int, Field(strict=True, ge=0, le=10**9)]
 
 
 # --- Shapes ---------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def _services(context: Context) -> APIRouter:
             environments=words(environment, None, "environment"),
             platforms=words(platform, PLATFORMS, "platform"),
             healths=words(health, HEALTHS, "health"),
-            q=q,
+            q=_text(q),
         )
         after, now = _place(cursor) or "", context.clock()
         with context.database.read() as session:
@@ -240,6 +240,7 @@ def _usage(context: Context) -> APIRouter:
         request: Request, body: UsageReport, key: Key = None, opened: Session = writing
     ) -> Response:
         """Report usage. The answer says what was kept, what is unknown and what is at risk."""
+        context.live.refresh()  # what was declared just now shall count
         snapshot = context.live.current()
         found = inventory.record(opened, _report(body), context.clock(), key, snapshot=snapshot)
         context.live.usage_moved()
@@ -342,8 +343,15 @@ def _filter(
         statuses=words(status, (*STATUSES, "unknown"), "status"),
         environments=words(environment, None, "environment"),
         platforms=words(platform, PLATFORMS, "platform"),
-        q=q,
+        q=_text(q),
     )
+
+
+def _text(q: str) -> str:
+    """Refuse what no database compares alike, such as a NUL."""
+    if not q.isprintable():
+        raise Invalid("q: use printable characters.")
+    return q
 
 
 def _place(cursor: str | None) -> str | None:

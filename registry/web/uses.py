@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-import sqlalchemy as sa
-
 from registry import inventory
 from registry.core.errors import Invalid, RegistryError
 from registry.db import Database
@@ -131,15 +129,13 @@ class Uses:
             service=service, environment=environment, platform=platform or None,
             items=tuple(inventory.Item(beta=beta, count=count) for beta, count in counts.items()),
         )  # fmt: skip
-        with database.write() as session:
-            known = session.scalar(sa.select(ServiceRow.name).where(ServiceRow.name == service))
-            if known is None and not self._may_be_new(now):
-                return
-            try:
+        try:
+            with database.write() as session:
+                if session.get(ServiceRow, service) is None and not self._may_be_new(now):
+                    return
                 inventory.record(session, report, now, snapshot=live.snapshot)
-            except Invalid as error:
-                session.rollback()
-                log.warning("Usage of %s by /v1/header is not kept: %s", service, error)
+        except Invalid as error:
+            log.warning("Usage of %s by /v1/header is not kept: %s", service, error)
 
     def _may_be_new(self, now: datetime) -> bool:
         hour = int(now.timestamp() // 3600)

@@ -58,10 +58,8 @@ def test_the_same_snapshot_and_day_have_one_judge() -> None:
 
 def test_what_a_service_sees_itself_outweighs_what_is_known() -> None:
     """(judgement, accepted, refused) of each beta."""
-    judge = Judge(
-        snapshot(beta(NEW), beta("old-2025-01-01", "retired", state="unknown", accepted=False)),
-        TODAY,
-    )
+    old = beta("old-2025-01-01", "retired", state="refused", accepted=False)
+    judge = Judge(snapshot(beta(NEW), old), TODAY)
     fine, dead = judge(NEW), judge("old-2025-01-01")
     assert health_of([]) == "ok"
     assert health_of([(fine, 5, 0)]) == "ok"

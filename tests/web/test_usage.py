@@ -68,6 +68,7 @@ def test_a_repeat_with_its_key_adds_nothing_and_another_report_is_refused(servic
         ({"items": [{"count": 1}]}, "beta"),
         ({"items": [{"beta": LIVE, "count": -1}]}, "count"),
         ({"items": [{"beta": LIVE, "count": 1e30}]}, "count"),
+        ({"items": [{"beta": LIVE, "count": True}]}, "count"),
         ({"items": [{"beta": LIVE, "line": -1}]}, "line"),
         ({"items": [{"beta": LIVE, "path": "a", "url": "javascript:x"}]}, "https://"),
         ({"items": [{"beta": LIVE}] * 20_001}, "items"),
@@ -176,7 +177,8 @@ def test_the_inventory_is_grouped_and_filtered(service: Service) -> None:
     assert (row["services"], row["betas"], row["count_30d"], row["status"]) == (2, 1, 3, "active")
     (row,) = service.get("/v1/inventory?status=unknown", "read").json()["items"]
     assert (row["key"], row["status"]) == ("odd-1", "unknown")
-    for wrong in ("group_by=owner", "status=dead", "platform=azure", "limit=501", "cursor=%00"):
+    for wrong in ("group_by=owner", "status=dead", "platform=azure", "limit=501", "cursor=%00",
+                  "q=%00"):  # fmt: skip
         assert service.get(f"/v1/inventory?{wrong}", "read").status_code == 422, wrong
 
 
