@@ -78,6 +78,50 @@ def test_a_beta_dies_upstream_and_the_right_people_hear_of_it(
     assert shown[0]["services"] == 1
 
 
+def test_the_first_refusals_anywhere_lead_to_a_proven_alert(
+    start: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next sweep would come in an hour; what services report starts one, and the proof follows."""
+    monkeypatch.setenv("OUR_KEY", "sk-ant-ours")
+    world = simulator.create_simulator(
+        {"betas": [{"beta": "*-20*"}, {"beta": "never-*", "do": "refuse"}]}
+    )
+    with simulator.running(world) as upstream, listening() as there:
+        target = Target.model_validate(
+            {"name": "ours", "platform": "anthropic", "base_url": upstream, "api_key_env": "OUR_KEY",
+             "every": "1h", "confirm_every": "1s"}
+        )  # fmt: skip
+        service = start(
+            targets=[target],
+            scheduler=True,
+            sources=[],
+            secret_key="k" * 16,
+            receivers_private=True,
+        )
+        until(lambda: platform(service)["basis"] == "probed", "the first sweep")
+        service.call("POST", "/v1/subscriptions", "write", json={
+            "name": "all", "channel": "webhook", "url": f"http://127.0.0.1:{there.port}/",
+            "filter": {"types": ["usage.refusing", "beta.retired"]},
+        })  # fmt: skip
+        world.patch({"timeline": [{"at": 0, "beta": LIVE, "do": "refuse"}]})
+        report = {
+            "service": "checkout", "environment": "production", "source": "gateway",
+            "platform": "anthropic", "items": [{"beta": LIVE, "count": 9, "refused": 9}],
+        }  # fmt: skip
+        assert service.call("POST", "/v1/usages", "report", json=report).json()["sweeps"] == [
+            "ours"
+        ]
+
+        def told() -> list[str]:
+            return [body["type"] for body in bodies(there) if body["data"]["event"]]
+
+        until(lambda: "beta.retired" in told(), "the proof")
+        assert told() == ["usage.refusing", "beta.retired"]
+        proven = bodies(there)[-1]["data"]
+        assert proven["affected"][0]["refused_24h"] == 9
+        assert proven["proof"]["refusals"] == 3
+
+
 def platform(service: Service) -> dict[str, Any]:
     """What is known of the living beta on the Claude API."""
     found: dict[str, Any] = service.get(f"/v1/betas/{LIVE}").json()["platforms"]["anthropic"]
