@@ -36,9 +36,12 @@ PAGES = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser for all tests of a worker."""
+    """One browser for a run of tests of this file.
+
+    Playwright keeps an event loop in the thread: other files' tests could not run one of their own.
+    """
     if BROWSER is None:
         pytest.fail(MISSING)
     with sync_playwright() as playwright:
