@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import feedparser  # type: ignore[import-untyped]
@@ -11,6 +12,7 @@ import pytest
 
 from registry import simulator
 from registry.config import Target
+from tests.alerts.receiver import Receiver
 from tests.alerts.world import bodies, listening, verify
 from tests.web.conftest import DYING, LIVE, Service, start
 from tests.web.test_probes import until
@@ -18,11 +20,13 @@ from tests.web.test_probes import until
 __all__ = ["start"]
 
 
-def test_a_beta_dies_upstream_and_the_right_people_hear_of_it(
+@contextmanager
+def scene(
     start: Callable[..., Service],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A service reports its use; the simulator retires the beta; a signed webhook names the service."""
+    every: str,
+) -> Iterator[tuple[Service, simulator.Simulator, Receiver]]:
+    """A service that probes a simulated upstream, and a receiver of webhooks."""
     monkeypatch.setenv("OUR_KEY", "sk-ant-ours")
     world = simulator.create_simulator(
         {"betas": [{"beta": "*-20*"}, {"beta": "never-*", "do": "refuse"}]}
@@ -30,7 +34,7 @@ def test_a_beta_dies_upstream_and_the_right_people_hear_of_it(
     with simulator.running(world) as upstream, listening() as there:
         target = Target.model_validate(
             {"name": "ours", "platform": "anthropic", "base_url": upstream, "api_key_env": "OUR_KEY",
-             "every": "1s", "confirm_every": "1s"}
+             "every": every, "confirm_every": "1s"}
         )  # fmt: skip
         service = start(
             targets=[target],
@@ -39,6 +43,15 @@ def test_a_beta_dies_upstream_and_the_right_people_hear_of_it(
             secret_key="k" * 16,
             receivers_private=True,
         )
+        yield service, world, there
+
+
+def test_a_beta_dies_upstream_and_the_right_people_hear_of_it(
+    start: Callable[..., Service],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A service reports its use; the simulator retires the beta; a signed webhook names the service."""
+    with scene(start, monkeypatch, every="1s") as (service, world, there):
         secret = service.call("POST", "/v1/subscriptions", "write", json={
             "name": "payments", "channel": "webhook", "url": f"http://127.0.0.1:{there.port}/",
             "filter": {"types": ["beta.retired", "beta.refused"]}, "only_if_used": True,
@@ -82,22 +95,7 @@ def test_the_first_refusals_anywhere_lead_to_a_proven_alert(
     start: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next sweep would come in an hour; what services report starts one, and the proof follows."""
-    monkeypatch.setenv("OUR_KEY", "sk-ant-ours")
-    world = simulator.create_simulator(
-        {"betas": [{"beta": "*-20*"}, {"beta": "never-*", "do": "refuse"}]}
-    )
-    with simulator.running(world) as upstream, listening() as there:
-        target = Target.model_validate(
-            {"name": "ours", "platform": "anthropic", "base_url": upstream, "api_key_env": "OUR_KEY",
-             "every": "1h", "confirm_every": "1s"}
-        )  # fmt: skip
-        service = start(
-            targets=[target],
-            scheduler=True,
-            sources=[],
-            secret_key="k" * 16,
-            receivers_private=True,
-        )
+    with scene(start, monkeypatch, every="1h") as (service, world, there):
         until(lambda: platform(service)["basis"] == "probed", "the first sweep")
         service.call("POST", "/v1/subscriptions", "write", json={
             "name": "all", "channel": "webhook", "url": f"http://127.0.0.1:{there.port}/",
