@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.secret:
             try:
                 Webhook(self.server.secret).verify(body, dict(self.headers.items()))
-            except Exception:
+            except Exception:  # whatever is wrong with it, it is counted
                 self.server.bad += 1
         time.sleep(10 if self.path == "/slow" else self.server.delay())
         data = json.loads(body)["data"] if self.server.whole else {"event": {"id": _first(body)}}

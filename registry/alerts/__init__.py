@@ -244,6 +244,7 @@ class Alerts:
         except RegistryError:
             raise
         except Exception:
+            # One event that nothing foresaw must not keep all later ones from being told.
             log.exception("Events could not be fanned out together; trying them one by one.")
             for batch in self._batches():
                 try:

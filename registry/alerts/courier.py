@@ -69,6 +69,7 @@ class Courier:
                 log.warning("Nothing is sent just now: %s", error)
                 wait = TROUBLE_SECONDS
             except Exception:
+                # Whatever it is: nobody would start this thread again, and every alert would wait.
                 log.exception("The courier stumbled and goes on.")
                 wait = TROUBLE_SECONDS
             if wait:

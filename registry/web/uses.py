@@ -101,6 +101,7 @@ class Uses:
         except RegistryError as error:
             log.warning("Usage of /v1/header waits: %s", error)
         except Exception:
+            # A bug must not end the thread, nor fill the memory with what can never be written.
             log.exception("Usage of /v1/header was not written.")
             self._waiting.clear()  # whatever it is, it would fail again
 
