@@ -20,12 +20,16 @@ BROWSER := if [ -z "$$BETA_REGISTRY_TEST_BROWSER" ] && ! command -v chromium > /
 	"BETA_REGISTRY_TEST_BROWSER to the path of a Chromium or Chrome."; fi; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench screenshots migration format lock wheel clean
+.PHONY: help install run test check bench screenshots migration format lock wheel clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+install: $(VENV)/.run ## Install the service and the command ./beta-registry into .venv
+
 run: $(VENV)/.run ## Start the service with its scheduler on http://127.0.0.1:8000
+	@echo 'The command line is ./beta-registry here; in another terminal, from any folder:'
+	@echo '  export PATH="$(CURDIR):$$PATH"; beta-registry --help'
 	@$(BIN)/beta-registry serve
 
 test: $(VENV)/.dev ## Run every test, or with T=path those of one file
@@ -60,7 +64,7 @@ lock: $(VENV)/.dev ## Resolve the dependencies anew into the two lock files
 	$(LOCK) --upgrade pyproject.toml --extra server -o requirements.lock
 	$(LOCK) pyproject.toml --extra server --extra dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
 
-wheel: $(VENV)/.dev ## Build the wheel into dist/
+wheel: $(VENV)/.run ## Build the wheel into dist/
 	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation -w dist .
 
 clean: ## Remove the virtual environment and everything that was built

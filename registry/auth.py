@@ -1,7 +1,7 @@
 """Tokens: who may do what. Only hashes are stored; the secret is shown once, when it is made.
 
-Scopes grow: `read` < `write` < `admin`. Beside them stand two narrow ones that imply nothing:
-`report` (send usage) and `feed` (read feeds and exports with the token in the URL).
+Scopes grow: `read` < `write` < `admin`. Beside them stand two narrow ones: `report` (send usage, and read
+what can be open to all) and `feed` (read feeds and exports with the token in the URL).
 """
 
 from __future__ import annotations
@@ -16,10 +16,24 @@ from typing import Final, Literal, get_args
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from registry.core.errors import Invalid, NotFound
+from registry.core.errors import Forbidden, Invalid, NotFound
 from registry.models import RevisionRow, TokenRow
 
-__all__ = ["SCOPES", "Scope", "Token", "allows", "create", "digest", "index", "revoke", "tokens"]
+__all__ = [
+    "SCOPES",
+    "Scope",
+    "Token",
+    "allows",
+    "bearer",
+    "create",
+    "digest",
+    "index",
+    "reads_public",
+    "require",
+    "revoke",
+    "scope_now",
+    "tokens",
+]
 
 Scope = Literal["read", "write", "admin", "report", "feed"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
@@ -49,9 +63,38 @@ def allows(scope: Scope, wanted: Scope) -> bool:
     return wanted in _INCLUDES[scope]
 
 
+def reads_public(scope: Scope) -> bool:
+    """Say whether a token may read what `PUBLIC_READ` covers, also where it is not open to all.
+
+    Scope `report` may, so that one token serves a program: it asks what to send, and says what it sent.
+    """
+    return allows(scope, "read") or allows(scope, "report")
+
+
 def digest(secret: str) -> str:
     """Hash a secret. It is 256 random bits, so a plain fast hash is enough (no dictionary to try)."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def bearer(authorization: str) -> str | None:
+    """Return the secret of an `Authorization` header, or None if it is of another scheme or empty."""
+    scheme, _, secret = authorization.partition(" ")
+    return secret.strip() or None if scheme.lower() == "bearer" else None
+
+
+def require(scope: Scope | None, wanted: Scope, *, public: bool = False) -> None:
+    """Let pass what holds `scope`, or None for no living token. Raises `Forbidden`.
+
+    `public` says that it is something `PUBLIC_READ` covers, see `reads_public`.
+    """
+    if scope is None:
+        raise Forbidden(
+            "A valid token is needed: send `Authorization: Bearer TOKEN`; an operator makes one with "
+            "`beta-registry token create`.",
+            slug="unauthenticated",
+        )
+    if not allows(scope, wanted) and not (public and reads_public(scope)):
+        raise Forbidden(f"This token has scope {scope}; {wanted} is needed.")
 
 
 def create(session: Session, name: str, scope: str, now: datetime) -> tuple[Token, str]:
@@ -86,6 +129,14 @@ def index(session: Session) -> Mapping[str, Scope]:
     """Return the scope of every living token by the hash of its secret."""
     rows = session.scalars(sa.select(TokenRow).where(TokenRow.revoked_at.is_(None)))
     return {row.digest: _token(row).scope for row in rows}
+
+
+def scope_now(session: Session, digest: str) -> Scope | None:
+    """Return the scope of a living token by the hash of its secret, as this transaction sees it."""
+    row = session.scalar(
+        sa.select(TokenRow).where(TokenRow.digest == digest, TokenRow.revoked_at.is_(None))
+    )
+    return _token(row).scope if row else None
 
 
 def _touch(session: Session) -> None:

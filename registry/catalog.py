@@ -82,6 +82,7 @@ __all__ = [
     "sources",
     "standings",
     "withdraw",
+    "withdraw_probed",
 ]
 
 BY_HAND: Final = "litellm-file"
@@ -761,7 +762,8 @@ def snapshot(session: Session) -> Snapshot:
     """Build the snapshot of this transaction's moment; betas in the order of their names."""
     row = session.execute(sa.select(RevisionRow.event, RevisionRow.as_of)).one()
     found = _betas(session, None)
-    rows = list(session.scalars(sa.select(TargetRow).order_by(TargetRow.name)))
+    configured = sa.select(TargetRow).where(TargetRow.removed_at.is_(None))
+    rows = list(session.scalars(configured.order_by(TargetRow.name)))
     probed = [target.counted_until for target in rows if target.counted_until]
     return Snapshot(
         revision=row.event,
@@ -822,11 +824,11 @@ def _betas(session: Session, feature: str | None) -> dict[str, Beta]:
 
 
 def standings(session: Session, names: Iterable[str]) -> dict[str, list[Standing]]:
-    """Return what targets know of these betas."""
+    """Return what targets know of these betas; one that is not configured any more speaks for nothing."""
     rows = session.execute(
         sa.select(StandingRow.beta, StandingRow.facts, TargetRow.health)
         .join(TargetRow, TargetRow.name == StandingRow.target)
-        .where(StandingRow.beta.in_(sorted(names)))
+        .where(StandingRow.beta.in_(sorted(names)), TargetRow.removed_at.is_(None))
         .order_by(StandingRow.target)
     )
     found: dict[str, list[Standing]] = {}
@@ -837,7 +839,7 @@ def standings(session: Session, names: Iterable[str]) -> dict[str, list[Standing
     return found
 
 
-_MOMENTS: Final = ("since", "count_since", "accepted_at", "checked_at")
+_MOMENTS: Final = ("since", "count_since", "accepted_at", "checked_at", "mixed_since")
 
 
 def read_standing(facts: Mapping[str, Json]) -> Standing:
@@ -849,12 +851,27 @@ def read_standing(facts: Mapping[str, Json]) -> Standing:
 def withdraw(
     session: Session, names: Iterable[str], source: str, field: str, now: datetime
 ) -> None:
-    """Withdraw the claims of a source on one field of some betas."""
+    """Withdraw the claims of exactly this source on one field of some betas."""
+    _withdraw(session, names, field, now, EvidenceRow.source == source)
+
+
+def withdraw_probed(session: Session, names: Iterable[str], field: str, now: datetime) -> None:
+    """Withdraw what probing claimed of one field of some betas, whichever target found it."""
+    _withdraw(session, names, field, now, EvidenceRow.basis == "probed")
+
+
+def _withdraw(
+    session: Session,
+    names: Iterable[str],
+    field: str,
+    now: datetime,
+    by: sa.ColumnElement[bool],
+) -> None:
     session.execute(
         sa.update(EvidenceRow)
         .where(
             EvidenceRow.beta.in_(sorted(names)),
-            EvidenceRow.source.like(source),
+            by,
             EvidenceRow.field == field,
             EvidenceRow.withdrawn_at.is_(None),
         )
@@ -908,8 +925,7 @@ def events(session: Session, wanted: EventFilter, limit: int | None) -> list[Eve
         if values:
             query = query.where(column.in_(values))
     if wanted.mentions:
-        told = sa.cast(EventRow.after, sa.Text)
-        query = query.where(sa.or_(*(told.like(f'%"{member}"%') for member in wanted.mentions)))
+        query = query.where(sa.or_(*map(_mentions, wanted.mentions)))
     if wanted.after is not None:
         query = query.where(EventRow.id > wanted.after)
     if wanted.before is not None:
@@ -918,6 +934,12 @@ def events(session: Session, wanted: EventFilter, limit: int | None) -> list[Eve
         query = query.where(EventRow.at >= wanted.from_)
     query = query.order_by(EventRow.id if wanted.ascending else EventRow.id.desc()).limit(limit)
     return [read_event(row) for row in session.scalars(query)]
+
+
+def _mentions(member: str) -> sa.ColumnElement[bool]:
+    # Cutting out is exact on both databases, where LIKE has wildcards and SQLite's ignores case.
+    told = sa.cast(EventRow.after, sa.Text)
+    return sa.func.replace(told, f'"{member}"', "") != told
 
 
 def source_memo(session: Session, source: str) -> Mapping[str, Json]:

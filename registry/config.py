@@ -37,6 +37,9 @@ from registry.core.names import Platform
 
 __all__ = ["SOURCE_NAMES", "Settings", "Subscription", "Target", "load", "now", "pip_index_url"]
 
+BESIDE_CONFIRMATIONS = 9
+"""Requests of a sweep beside those that confirm one decision: controls, a search, and a retry."""
+
 DEFAULT_FILE = "beta-registry.toml"
 PREFIX = "BETA_REGISTRY_"
 
@@ -89,9 +92,22 @@ class Target(BaseModel):
     confirm_every: Duration = timedelta(minutes=2)
     refusals_to_confirm: int = Field(default=3, ge=1)
     acceptances_to_recover: int = Field(default=2, ge=1)
+    confirmations: int = Field(default=5, ge=1)
+    confirm_spread: Duration = timedelta(seconds=15)
     max_header_betas: int = Field(default=100, ge=2)
-    max_requests: int = Field(default=60, ge=6)
+    max_requests: int = 60
     timeout: Duration = timedelta(seconds=30)
+
+    @model_validator(mode="after")
+    def _can_decide(self) -> Self:
+        """A sweep must have room for controls, a search and what one decision takes."""
+        least = self.confirmations + BESIDE_CONFIRMATIONS
+        if self.max_requests < least:
+            raise ValueError(
+                f"max_requests = {self.max_requests} leaves no room for confirmations = "
+                f"{self.confirmations}; write at least {least}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -160,6 +176,15 @@ class Settings(BaseSettings):
     )
 
     database_url: str = "sqlite:///beta-registry.db"
+    database_connect_timeout: Duration = timedelta(seconds=5)
+    database_statement_timeout: Duration = timedelta(seconds=20)
+    database_lock_timeout: Duration = timedelta(seconds=10)
+    database_pool_timeout: Duration = timedelta(seconds=5)
+    database_keepalive: Duration = timedelta(seconds=10)
+    database_tcp_user_timeout: Duration = timedelta(seconds=15)
+    database_connections: int = Field(default=10, ge=1, le=1000)
+    database_requests: int = Field(default=32, ge=1, le=1000)
+    token_grace: Duration = timedelta(minutes=15)
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     workers: int = Field(default=1, ge=1, le=64)
@@ -198,6 +223,12 @@ class Settings(BaseSettings):
             if twice:
                 raise ValueError(f"two {what} are called {twice[0]}; give each a name of its own")
         return self
+
+    @property
+    def address(self) -> str:
+        """Where people reach this registry: what the links in alerts and documents begin with."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
 
     def every(self, source: str) -> timedelta:
         """Return how often a source is read."""

@@ -20,6 +20,7 @@ from typing import Any, Final
 import click
 import httpx2
 import uvicorn
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from registry import simulator
 from registry.app import create_app, prepare
@@ -36,7 +37,10 @@ PATIENCE: Final = 120.0
 
 
 def run(port: int, *, leave: bool) -> None:
-    """Tell the story; then serve until stopped, or end with `leave`. Raises `Unavailable`."""
+    """Tell the story; then serve until stopped, or end with `leave`. Port 0 is any free one.
+
+    Raises `Unavailable`.
+    """
     world = simulator.create_simulator()
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -96,21 +100,38 @@ def _wait(true: Callable[[], bool], what: str) -> None:
         time.sleep(0.2)
 
 
+class _OwnSettings(Settings):
+    """Settings that are given and nothing else: those of the machine belong to a real service."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read neither the environment nor a file."""
+        return (init_settings,)
+
+
 @contextmanager
 def _service(folder: str, upstream: str, port: int) -> Iterator[str]:
     """Start the real service, its sources reduced to the bundled catalog."""
     target = Target.model_validate(
         {
             "name": "claude-api", "platform": "anthropic", "base_url": upstream, "endpoint": "count_tokens",
-            "every": "4s", "confirm_every": "2s", "api_key_env": KEY_VARIABLE,
+            "every": "4s", "confirm_every": "2s", "confirm_spread": "4s", "api_key_env": KEY_VARIABLE,
         }
     )  # fmt: skip
-    settings = Settings(
+    settings = _OwnSettings(
         database_url=f"sqlite:///{Path(folder) / 'demo.db'}", port=port, sources=["catalog"],
         targets=[target], catalog_every=timedelta(days=1),
     )  # fmt: skip
     # The target reads its key from the environment like any other; the simulator takes any of this form.
-    os.environ[KEY_VARIABLE] = "sk-ant-demo"  # noqa: TID251
+    # A proxy of the machine is not for what the demo says to itself.
+    os.environ.update({KEY_VARIABLE: "sk-ant-demo", "NO_PROXY": "*", "no_proxy": "*"})  # noqa: TID251
     prepare(settings)
     load_catalog(settings)
     listener = listen(settings.host, settings.port)

@@ -6,21 +6,26 @@ transaction is open while a source is read.
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import httpx2
-import sqlalchemy as sa
 
-from registry import auth, catalog, imports, inventory, targets
-from registry.core.errors import Invalid, NotFound, RegistryError, Unavailable
+from registry import auth, catalog, imports, inventory, leases, targets
+from registry.core import due
+from registry.core.errors import Invalid, RegistryError, Unavailable
 from registry.core.facts import Cost, Event, Snapshot
 from registry.core.lifecycle import Standing
+from registry.core.redaction import redact
 from registry.db import Database
-from registry.models import LeaseRow
+from registry.loops import Loop
 from registry.probing import Candidate, Limits, Report, Sender, sweep
 from registry.sources import Progress, Source, SourceError, collect, quiet
 from registry.sources.catalog import dump_catalog, parse_catalog
@@ -32,23 +37,35 @@ __all__ = [
     "Swept",
     "Synced",
     "advance",
+    "ask_sweep",
     "candidates",
     "export_catalog",
     "import_catalog",
-    "is_alive",
     "is_due",
     "probe",
     "prune",
+    "reconcile",
     "sweep_reported",
     "sync",
     "tidy_usage",
 ]
+
+log = logging.getLogger("registry.jobs")
 
 Clock = Callable[[], datetime]
 """Returns the time. Only the composition root passes one that looks at the wall."""
 
 RETRY_AFTER_FAILURE = timedelta(minutes=5)
 USERS_FRESH = timedelta(seconds=1)
+POLL_SECONDS = 0.25
+"""How often a process asks whether the snapshot moved; a change is visible within a second."""
+FRESH_SECONDS = 5.0
+"""How long tokens count without being confirmed anew, and after which facts are called old."""
+ASK_SECONDS = 1.0
+"""How long a request waits for the database before it is answered from memory."""
+SILENT_SECONDS = 2.0
+"""How long the database may take for two numbers before it counts as away."""
+_NEVER = -math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +121,7 @@ def is_due(database: Database, source: str, every: timedelta, now: datetime) -> 
     if not status.runs:
         return True
     wait = min(every, RETRY_AFTER_FAILURE) if status.error else every
-    return now - status.runs[0].ended_at >= wait
+    return due.is_due(now, status.runs[0].ended_at, wait)
 
 
 def advance(database: Database, clock: Clock) -> int:
@@ -139,13 +156,11 @@ def candidates(
     database: Database, plan: targets.Plan, wanted: Sequence[str] = ()
 ) -> list[Candidate]:
     """Return the betas that a target can learn something of; `wanted` names the only ones to take."""
+    check_known(database, wanted)
     with database.read() as session:
         snapshot = catalog.snapshot(session)
         held = targets.standings_of(session, plan.name)
         lists = catalog.source_memo(session, "sdk").get("list_calls") or {}
-    for name in wanted:
-        if name not in snapshot.betas:
-            raise NotFound(f"{name} is not in the registry; add it with POST /v1/betas.")
     blank = Standing(target=plan.name, platform=plan.platform, api=plan.api, model=plan.model)
     return [
         Candidate(
@@ -159,6 +174,23 @@ def candidates(
         and targets.speaks_of(beta, plan.platform, plan.endpoint)
         and (plan.endpoint != "list" or name in lists)
     ]
+
+
+def reconcile(database: Database, probes: Sequence[Probe], clock: Clock) -> int:
+    """Let these be all targets that are configured; returns the number of events.
+
+    For the process that schedules, at its start: what is not among them speaks for nothing any more.
+    """
+    plans = [replace(probe.plan, identity=probe.identify()) for probe in probes]
+    with database.write() as session:
+        return len(targets.reconcile(session, plans, clock()))
+
+
+def check_known(database: Database, names: Sequence[str]) -> None:
+    """Raise `NotFound` for a name that is not in the registry."""
+    with database.read() as session:
+        for name in names:
+            catalog.beta(session, name)
 
 
 def probe(
@@ -181,8 +213,8 @@ def probe(
     with database.write() as session:
         targets.ensure(session, [plan], clock())
         number = targets.begin(session, plan.name, trigger, clock(), sweep_id=sweep_id)
-        status = next(item for item in targets.statuses(session) if item.name == plan.name)
-    report = _sweep(database, probe, status, clock, pause, wanted, progress)
+        known = targets.known(session, plan.name)
+    report = _redacted(_sweep(database, probe, known, clock, pause, wanted, progress))
     with database.write() as session:
         events = targets.record(session, plan, number, report, clock(), generation)
     return Swept(id=number, report=report, events=events)
@@ -191,7 +223,7 @@ def probe(
 def _sweep(
     database: Database,
     probe: Probe,
-    status: targets.TargetStatus,
+    known: targets.Known,
     clock: Clock,
     pause: Callable[[float], object],
     wanted: Sequence[str],
@@ -201,36 +233,54 @@ def _sweep(
     try:
         invoke = probe.plan.platform == "bedrock" and probe.plan.api != "mantle"
         with closing(probe.connect()) as sender:
+            check_known(database, wanted)
             return sweep(
                 sender,
-                candidates(database, probe.plan, wanted),
+                candidates(database, probe.plan),
                 probe.limits,
                 platform=probe.plan.platform,
                 model=probe.plan.model,
                 clock=clock,
                 pause=pause,
-                names_refused=not invoke if status.names_refused is None else status.names_refused,
-                turn=status.turn,
-                confirmed=status.confirmed,
+                names_refused=not invoke if known.names_refused is None else known.names_refused,
+                turn=known.turn,
+                confirmed=known.believed,
                 progress=progress,
+                thresholds=probe.plan.thresholds,
+                memory=known.memory,
+                wanted=wanted,
+                locked=known.locked,
             )
     except RegistryError as error:
         return Report(
             started_at=started, ended_at=clock(), outcome="inconclusive", detail=error.detail,
-            endpoint=probe.plan.endpoint, requests=0,
+            endpoint=probe.plan.endpoint, requests=0, memory=known.memory,
         )  # fmt: skip
 
 
-def is_alive(database: Database, clock: Clock) -> bool:
-    """Say whether some process holds the lease, so that what is asked for will be done."""
-    with database.read() as session:
-        expires = session.scalar(sa.select(LeaseRow.expires_at).where(LeaseRow.name == "jobs"))
-        if expires is None:
-            return False
-        if database.is_sqlite:
-            return expires > clock()
-        moment = session.scalar(sa.select(sa.func.clock_timestamp()))
-        return bool(moment and expires > moment)
+def _redacted(report: Report) -> Report:
+    """What a target or a proxy on the way answered may quote the URL that was asked."""
+    return replace(
+        report,
+        detail=redact(report.detail),
+        observations=tuple(
+            replace(item, message=redact(item.message)) for item in report.observations
+        ),
+    )
+
+
+def ask_sweep(
+    database: Database, clock: Clock, target: str, betas: Sequence[str] = ()
+) -> targets.Sweep:
+    """Ask the process that runs the jobs for a sweep, of these betas only if any are named.
+
+    Raises `NotFound`, and `Unavailable` where nobody would do it.
+    """
+    with database.write() as session:
+        leases.check_led(session, clock)
+        number = targets.begin(session, target, "asked", clock(), queue=True, betas=betas)
+        leases.check_led(session, clock, target)
+        return targets.sweep(session, number)
 
 
 def prune(database: Database, clock: Clock) -> int:
@@ -273,12 +323,21 @@ def tidy_usage(database: Database, clock: Clock) -> int:
 class Live:
     """What every request reads: the newest snapshot, the living tokens and the services' defaults.
 
-    `refresh` asks the database for two numbers and loads only what moved. When the database is away
-    the last snapshot stays, and `problem` says so. One thread refreshes; any number may read.
+    One thread asks the database for two numbers, four times a second, and loads only what moved; any
+    number of threads may read. Nothing here waits for the database longer than `ASK_SECONDS`: while it is
+    away the last snapshot stays, `problem` says so, and tokens count until `grace` has passed since the
+    database confirmed them. `ticks` gives seconds that never go back.
     """
 
-    def __init__(self, database: Database, admin_token: str | None = None) -> None:
-        self._database = database
+    def __init__(
+        self,
+        database: Database,
+        admin_token: str | None = None,
+        *,
+        grace: timedelta = timedelta(minutes=15),
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database, self._grace, self._ticks = database, grace.total_seconds(), ticks
         self._seen: tuple[int, int] | None = None
         self._admin = {auth.digest(admin_token): "admin"} if admin_token else {}
         self._lock = threading.Lock()
@@ -286,9 +345,26 @@ class Live:
         self.snapshot: Snapshot | None = None
         self.tokens: Mapping[str, str] = dict(self._admin)
         self.services: Mapping[str, inventory.Defaults] = {}
-        self.problem: str | None = "The first snapshot is not loaded yet."
         self._users: Mapping[str, int] = {}
         self._users_at = datetime.min.replace(tzinfo=UTC)
+        self._users_wanted: datetime | None = None
+        self._usages = 0
+        self._failure: str | None = "The first snapshot is not loaded yet."
+        self._failed_at = self._asked_at = self._turn_at = _NEVER
+        self._confirmed_at = self._refreshed_at = _NEVER
+        self._turned = threading.Condition()
+        self._begun = self._ended = 0
+        self._loop = Loop("refresh", self._turn)
+
+    # --- Keeping it fresh ---
+
+    def start(self) -> None:
+        """Refresh four times a second from now on."""
+        self._loop.start()
+
+    def stop(self) -> None:
+        """Refresh no more."""
+        self._loop.stop()
 
     def refresh(self) -> bool:
         """Load what moved since last time; returns whether anything did. Never raises."""
@@ -296,28 +372,138 @@ class Live:
             try:
                 moved = self._load()
             except RegistryError as error:
-                self.problem = error.detail
+                self._fail(error.detail)
                 return False
+            except Exception as error:
+                # Whatever it is, readers must hear of it, and the next turn may go well.
+                detail = f"The facts could not be refreshed ({type(error).__name__})."
+                if detail != self._failure:
+                    log.exception(detail)
+                self._fail(detail)
+                return False
+            finally:
+                self._asked_at = _NEVER
         if moved:
             for tell in self._watchers:
-                tell()
+                try:
+                    tell()
+                except Exception:
+                    log.exception("Somebody who waits for changes could not be told of one.")
         return moved
 
     def watch(self, tell: Callable[[], None]) -> None:
-        """Call `tell`, from the thread that refreshes, whenever something moved. It must not raise."""
+        """Call `tell`, from the thread that refreshes, whenever something moved."""
         self._watchers.append(tell)
 
+    def ask(self, seconds: float = ASK_SECONDS) -> None:
+        """Wait until all that the database held before this call is here, or known not to come."""
+        if not self._loop.runs:
+            self._turn()
+            return
+        with self._turned:
+            if self._is_away():
+                return
+            wanted = self._begun + 1  # the turn under way may have read before this call
+            self._loop.wake()
+            self._turned.wait_for(lambda: self._ended >= wanted or self._is_away(), seconds)
+
+    def _turn(self) -> float:
+        with self._turned:
+            self._begun += 1
+            number, self._turn_at = self._begun, self._ticks()
+        try:
+            self.refresh()
+            self._load_users()
+        finally:
+            with self._turned:
+                self._ended, self._turn_at = number, _NEVER
+                self._turned.notify_all()
+        return POLL_SECONDS
+
+    def _fail(self, detail: str) -> None:
+        self._failure, self._failed_at = detail, self._ticks()
+
     def _load(self) -> bool:
+        began = self._asked_at = self._ticks()
         with self._database.read() as session:
             now = catalog.revision(session)
-            if now != self._seen:
+            self._asked_at = _NEVER
+            held = self._seen
+            # Tokens first: facts that cannot be read must not keep a revoked token alive.
+            if held is None or held[1] != now[1]:
+                self.tokens = {**auth.index(session), **self._admin}
+            self._confirmed_at = began
+            if now != held:
                 snapshot = catalog.snapshot(session)
-                tokens = {**auth.index(session), **self._admin}
                 # The snapshot last: whoever sees a new one shall see the rest that belongs to it.
-                self.services, self.tokens = inventory.defaults(session), tokens
+                self.services = inventory.defaults(session)
                 self.snapshot = snapshot
-        moved, self._seen, self.problem = now != self._seen, now, None
-        return moved
+        self._seen, self._refreshed_at = now, began
+        self._failure, self._failed_at = None, _NEVER
+        return now != held
+
+    # --- How it stands ---
+
+    @property
+    def age(self) -> float:
+        """Seconds since the database last confirmed facts and tokens; infinite before the first time."""
+        return self._ticks() - self._refreshed_at
+
+    @property
+    def problem(self) -> str | None:
+        """Say in one sentence why facts and tokens cannot be refreshed just now, if so."""
+        asked = self._ticks() - self._asked_at
+        if self._failure is None and SILENT_SECONDS < asked < math.inf:
+            return f"The database has not answered for {asked:.0f} seconds."
+        if self._failure is None and self.age > FRESH_SECONDS:
+            return f"Facts and tokens were last refreshed {self.age:.0f} seconds ago."
+        return self._failure
+
+    @property
+    def file_lost(self) -> bool:
+        """Say whether the embedded database's file was removed or replaced."""
+        return (
+            self._database.file is not None and self._database.file.is_lost
+        )  # checked at every refresh
+
+    def _is_away(self) -> bool:
+        """Say whether the database was asked just now and did not answer."""
+        now = self._ticks()
+        return (
+            now - self._failed_at < FRESH_SECONDS or SILENT_SECONDS < now - self._turn_at < math.inf
+        )
+
+    # --- Reading ---
+
+    @property
+    def tokens_fresh(self) -> bool:
+        """Say whether the database confirmed the tokens within `FRESH_SECONDS`."""
+        return self._ticks() - self._confirmed_at <= FRESH_SECONDS
+
+    def confirm(self) -> None:
+        """Have the tokens confirmed anew if that is long ago; waits at most `ASK_SECONDS`."""
+        if not self.tokens_fresh:
+            self.ask()
+
+    def scope_of(self, digest: str) -> auth.Scope | None:
+        """Return the scope of a living token by the hash of its secret, from memory.
+
+        Raises `Unavailable` where memory cannot tell: a token that is new to it while the database is
+        away, or any once `grace` has passed.
+        """
+        held = self.tokens.get(digest)
+        if digest in self._admin or self.tokens_fresh:
+            return cast("auth.Scope | None", held)
+        if held is None or self._ticks() - self._confirmed_at > self._grace:
+            why = self.problem or "The database does not answer."
+            raise Unavailable(
+                f"The token cannot be checked now. {why}", slug="database-unavailable"
+            )
+        return cast(auth.Scope, held)
+
+    def is_set(self, digest: str) -> bool:
+        """Say whether a token comes from the settings, so that the database does not know it."""
+        return digest in self._admin
 
     def users(self, now: datetime) -> Mapping[str, int]:
         """Return how many services use each beta, at most `USERS_FRESH` old.
@@ -325,13 +511,27 @@ class Live:
         Usage moves no snapshot: it would drop every answer in memory with each report. So these are read
         when they are shown; while the database is away the last ones stay.
         """
-        if not timedelta() <= now - self._users_at < USERS_FRESH:
-            with suppress(RegistryError), self._database.read() as session:
-                self._users, self._users_at = catalog.services_by_beta(session, now), now
+        if not self._users_fresh(now):
+            self._users_wanted = now
+            self.ask()
         return self._users
+
+    def _users_fresh(self, now: datetime) -> bool:
+        return timedelta() <= now - self._users_at < USERS_FRESH
+
+    def _load_users(self) -> None:
+        now, self._users_wanted = self._users_wanted, None
+        if now is None or self._failure is not None:
+            return
+        usages = self._usages
+        with suppress(RegistryError), self._database.read() as session:
+            self._users = catalog.services_by_beta(session, now)
+            if usages == self._usages:  # else some usage may have come after it was counted
+                self._users_at = now
 
     def usage_moved(self) -> None:
         """Forget the users: this process has just recorded usage."""
+        self._usages += 1
         self._users_at = datetime.min.replace(tzinfo=UTC)
 
     def current(self) -> Snapshot:

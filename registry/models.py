@@ -206,21 +206,28 @@ class TokenRow(Base):
 
 
 class LeaseRow(Base):
-    """Who runs the jobs, and until when; the generation tells holders apart."""
+    """Who runs the jobs, and until when; the generation tells holders apart.
+
+    `targets` are those that the holder sweeps; None where it did not say.
+    """
 
     __tablename__ = "lease"
     name: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     holder: Mapped[str]
     generation: Mapped[int]
     expires_at: Mapped[datetime]
+    targets: Mapped[list[Any] | None]
 
 
 class TargetRow(Base):
     """What is remembered of a target between its sweeps.
 
     `identity` changes with everything that an observation depends on; the credential is in it as a keyed
-    hash. `turn` counts sweeps, `failures` inconclusive ones in a row. `counted_until` is the end of the
-    last counted sweep. `confirmed`: an operator says that a mass change is real.
+    hash. `turn` counts sweeps, `failures` those in a row that did not succeed, `blinds` those of them that
+    were blind, `successes` those in a row that did. `counted_until` is the end of the last counted sweep.
+    `memory` holds the members of `probing.Memory`. `locked` is a mass change that waits for an operator
+    (`{"at","betas"}`); `believed` are the betas of which one said that they died. `removed_at`: since when it
+    is not configured any more, so that it speaks for nothing.
     """
 
     __tablename__ = "targets"
@@ -234,7 +241,12 @@ class TargetRow(Base):
     detail: Mapped[str]
     failures: Mapped[int]
     turn: Mapped[int]
-    confirmed: Mapped[bool]
+    successes: Mapped[int]
+    blinds: Mapped[int]
+    memory: Mapped[dict[str, Any]]
+    locked: Mapped[dict[str, Any] | None]
+    believed: Mapped[list[Any]]
+    removed_at: Mapped[datetime | None]
     names_refused: Mapped[bool | None]
     counted_until: Mapped[datetime | None]
     next_sweep_at: Mapped[datetime | None]

@@ -1,97 +1,67 @@
-"""When each job runs, and the lease that lets one process of several run them.
+"""When each job runs.
 
-The jobs of every process tick alike; only the one that holds the lease does anything. A holder that
-dies loses the lease when it expires, within `LEASE` seconds, and the next tick of another process
-takes over. What is due is read from the database, so nothing is missed and nothing is done twice.
-The lease saves work; correctness does not rest on it.
+Every process has the same jobs, and only the process that holds the lease does anything. What is due is read
+from the database, so nothing is missed and nothing is done twice. No exception ends a job: it is tried again
+at its next tick. APScheduler plans by the wall clock, so its plan is moved when that clock is set back.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx2
-import sqlalchemy as sa
+from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from apscheduler.schedulers.base import BaseScheduler
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
 
 from registry import jobs, targets
 from registry.core.errors import Conflict, RegistryError
 from registry.db import Database
-from registry.models import LeaseRow
+from registry.leases import LEASE, Lease
 from registry.sources import Source
 
-__all__ = ["Lease", "Scheduler"]
+__all__ = ["Every", "Scheduler", "move"]
 
 log = logging.getLogger("registry.scheduler")
 
-LEASE = timedelta(seconds=30)
 RENEW_SECONDS = 10
 TICK_SECONDS = 15
 ADVANCE_SECONDS = 3600
 PRUNE_SECONDS = 86400
+LOOK_SECONDS = 1.0
+STEP = timedelta(seconds=3)
+"""How far the clock must go back between two looks to have been set; less delays a job by no more."""
 
 
-class Lease:
-    """One row that says which process runs the jobs."""
+class Every(IntervalTrigger):  # type: ignore[misc]  # the package has no types
+    """An interval that begins anew with each run.
 
-    def __init__(self, database: Database, clock: jobs.Clock, name: str = "jobs") -> None:
-        self._database, self._clock, self._name = database, clock, name
-        self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self.generation = 0
+    The trigger of the package goes on from the run before and lists every run since, which are 100 million
+    where a machine starts in 1970 and is then set right.
+    """
 
-    def acquire(self) -> bool:
-        """Take or renew the lease; one conditional update, so that of several processes one wins."""
-        with self._database.write() as session:
-            now = self._now(session)
-            self._ensure_row(session, now)
-            row = LeaseRow.__table__.c
-            renewed = session.execute(
-                sa.update(LeaseRow)
-                .where(row.name == self._name)
-                .where(sa.or_(row.holder == self.holder, row.expires_at <= now))
-                .values(
-                    generation=sa.case(
-                        (row.holder == self.holder, row.generation), else_=row.generation + 1
-                    ),
-                    holder=self.holder,
-                    expires_at=now + LEASE,
-                )
-                .returning(row.generation)
-            ).scalar_one_or_none()
-        self.generation = renewed or 0
-        return renewed is not None
+    def __init__(self, seconds: float, jitter: float | None = None) -> None:
+        super().__init__(seconds=seconds, jitter=jitter, timezone="UTC")
 
-    def release(self) -> None:
-        """Give the lease back, so that another process need not wait for it to expire."""
-        with self._database.write() as session:
-            session.execute(
-                sa.update(LeaseRow)
-                .where(LeaseRow.name == self._name, LeaseRow.holder == self.holder)
-                .values(expires_at=self._now(session))
-            )
+    def get_next_fire_time(self, _previous_fire_time: datetime | None, now: datetime) -> datetime:
+        """Return the moment one interval after now."""
+        due: datetime = super().get_next_fire_time(now, now)
+        return due
 
-    def _now(self, session: Session) -> datetime:
-        # Replicas' clocks differ, so PostgreSQL's own is asked; SQLite has one machine, one clock.
-        if self._database.is_sqlite:
-            return self._clock()
-        moment = session.scalar(sa.select(sa.func.clock_timestamp()))
-        assert isinstance(moment, datetime)
-        return moment
 
-    def _ensure_row(self, session: Session, now: datetime) -> None:
-        if session.get(LeaseRow, self._name) is None:
-            values = {"name": self._name, "holder": "", "generation": 0, "expires_at": now}
-            insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-            session.execute(insert(LeaseRow).values(values).on_conflict_do_nothing())
+def move(scheduler: BaseScheduler, step: timedelta) -> None:
+    """Move the plan of all jobs by a step of the clock, so that each waits as long as it had still to wait."""
+    for job in scheduler.get_jobs():
+        job.modify(next_run_time=job.next_run_time + step)
 
 
 class Scheduler:
@@ -112,103 +82,124 @@ class Scheduler:
         self._http, self._clock, self._tick = http, clock, tick_seconds
         self._probes = {probe.plan.name: probe for probe in probes}
         self._prunes = [lambda: jobs.prune(database, clock), *prune]
-        self.lease = Lease(database, clock)
-        self.leads = False
+        self.lease = Lease(database, clock, self._probes)
+        self._leads_until = 0.0
         self._stopping = threading.Event()
+        # A thread for each job, so that none that takes long keeps the lease from being renewed.
+        threads = len(sources) + len(self._probes) + len(self._prunes) + 4
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
+            executors={"default": ThreadPoolExecutor(threads)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
 
+    @property
+    def leads(self) -> bool:
+        """Say whether this process runs the jobs: the lease was renewed, and not longer ago than it lasts."""
+        return time.monotonic() < self._leads_until
+
     def start(self) -> None:
-        """Add the jobs and begin; what is overdue runs at once."""
-        self._scheduler.add_job(
-            self._lead, "interval", seconds=min(RENEW_SECONDS, self._tick), id="lease",
-            next_run_time=self._clock(),
-        )  # fmt: skip
+        """Begin; what is overdue runs at once."""
+        tick, seen = self._tick, self._look()
+        self._add("lease", self._lead, Every(min(RENEW_SECONDS, tick)), always=True)
         for source in self._sources:
-            self._scheduler.add_job(
-                self._sync, "interval", [source], seconds=self._tick, jitter=self._tick / 4,
-                id=f"sync {source.name}", next_run_time=self._clock() + timedelta(seconds=0.5),
-            )  # fmt: skip
-        self._scheduler.add_job(
-            self._advance, "interval", seconds=ADVANCE_SECONDS, id="advance",
-            next_run_time=self._clock() + timedelta(seconds=1),
-        )  # fmt: skip
+            trigger = Every(tick, jitter=tick / 4)
+            self._add(f"sync {source.name}", partial(self._sync, source), trigger, first=0.5)
+        self._add("advance", self._advance, Every(ADVANCE_SECONDS), first=1)
         for name, probe in self._probes.items():
-            seconds = min(self._tick, max(0.2, probe.plan.confirm_every.total_seconds() / 4))
-            self._scheduler.add_job(
-                self._probe, "interval", [probe], seconds=seconds, jitter=seconds / 4,
-                id=f"probe {name}", next_run_time=self._clock() + timedelta(seconds=0.5),
-            )  # fmt: skip
+            seconds = min(tick, max(0.2, probe.plan.confirm_every.total_seconds() / 4))
+            trigger = Every(seconds, jitter=seconds / 4)
+            self._add(f"probe {name}", partial(self._probe, probe), trigger, first=0.5)
         if self._probes:
-            self._scheduler.add_job(
-                self._sweep_reported, "interval", seconds=self._tick, id="sweep reported",
-            )  # fmt: skip
-        self._scheduler.add_job(
-            self._prune, "interval", seconds=PRUNE_SECONDS, id="prune",
-            next_run_time=self._clock() + timedelta(seconds=60),
-        )  # fmt: skip
+            self._add("sweep reported", self._sweep_reported, Every(tick), first=tick)
+        for number, prune in enumerate(self._prunes):
+            self._add(f"prune {number}", prune, Every(PRUNE_SECONDS), first=60)
         # Just after midnight, when the totals of 30 days forget a day.
-        self._scheduler.add_job(
-            self._tidy_usage, "cron", hour=0, minute=1, jitter=60, id="tidy usage",
-            next_run_time=self._clock() + timedelta(seconds=120),
-        )  # fmt: skip
+        midnight = CronTrigger(hour=0, minute=1, jitter=60, timezone="UTC")
+        self._add("tidy usage", self._tidy_usage, midnight, first=120)
         self._scheduler.start()
+        self._watcher = threading.Thread(target=self._watch, args=seen, name="clock", daemon=True)
+        self._watcher.start()
+
+    def _add(
+        self,
+        name: str,
+        job: Callable[[], object],
+        trigger: BaseTrigger,
+        *,
+        first: float = 0.0,
+        always: bool = False,
+    ) -> None:
+        """Plan a job, first in so many seconds; unless `always`, it runs only while this process leads."""
+        self._scheduler.add_job(
+            self._run, trigger, [name, job, always], id=name, name=name,
+            next_run_time=self._clock() + timedelta(seconds=first),
+        )  # fmt: skip
+
+    def _run(self, name: str, job: Callable[[], object], always: bool) -> None:
+        if self._stopping.is_set() or not (always or self.leads):
+            return
+        try:
+            job()
+        except RegistryError as error:
+            log.warning("%s: not done now, and tried again: %s", name, error)
+
+    def _look(self) -> tuple[datetime, float]:
+        return self._clock(), time.monotonic()
+
+    def _watch(self, wall: datetime, steady: float) -> None:
+        """Look for steps of the clock. One ahead needs nothing: it makes jobs due, and none late."""
+        while not self._stopping.wait(LOOK_SECONDS):
+            before, since = wall, steady
+            wall, steady = self._look()
+            step = wall - before - timedelta(seconds=steady - since)
+            if step < -STEP:
+                log.warning("The clock was set back by %.0f s.", -step.total_seconds())
+                move(self._scheduler, step)
 
     def stop(self) -> None:
         """Stop the jobs and give the lease back."""
         self._stopping.set()
+        self._watcher.join()
         self._scheduler.shutdown(wait=True)
         if self.leads:
             try:
                 self.lease.release()
             except RegistryError as error:
                 log.warning("The lease was not given back: %s", error)
+        self._leads_until = 0.0
 
     def _lead(self) -> None:
+        asked, until = time.monotonic(), 0.0
         try:
-            leads = self.lease.acquire()
-        except RegistryError as error:
-            leads = False
-            log.warning("No lease: %s", error)
-        if leads and not self.leads:
-            log.info("This process runs the jobs (%s).", self.lease.holder)
-            self._take_over()
-        self.leads = leads
+            if self.lease.acquire():
+                if not self.leads:
+                    log.info("This process runs the jobs (%s).", self.lease.holder)
+                    self._take_over()
+                until = asked + LEASE.total_seconds()
+        finally:
+            self._leads_until = until
 
     def _take_over(self) -> None:
-        """Give the targets their rows, and end the sweeps that a lost process left running."""
-        try:
-            with self._database.write() as session:
-                targets.ensure(
-                    session, [probe.plan for probe in self._probes.values()], self._clock()
-                )
-                targets.abandon(session, self._clock())
-        except RegistryError as error:
-            log.warning("The targets were not prepared: %s", error)
+        """Let these targets be all there are, and end the sweeps that a lost process left running."""
+        jobs.reconcile(self._database, list(self._probes.values()), self._clock)
+        with self._database.write() as session:
+            targets.abandon(session, self._clock())
 
     def _probe(self, probe: jobs.Probe) -> None:
         """Run the sweeps of one target that are asked for or due."""
-        if not self.leads or self._stopping.is_set():
-            return
         name = probe.plan.name
+        with self._database.read() as session:
+            asked = [item for item in targets.queued(session) if item[1] == name]
+            status = {item.name: item for item in targets.statuses(session)}.get(name)
         try:
-            with self._database.read() as session:
-                asked = [item for item in targets.queued(session) if item[1] == name]
-                status = {item.name: item for item in targets.statuses(session)}.get(name)
-            due = status is not None and (
-                status.next_sweep_at is None or status.next_sweep_at <= self._clock()
-            )
             if asked:
                 number, _, wanted = asked[0]
                 self._run_sweep(probe, trigger="asked", sweep_id=number, wanted=wanted)
-            elif due:
+            elif status is None or targets.is_due(status, self._clock()):
                 self._run_sweep(probe)
         except Conflict:
             return  # another process took it
-        except RegistryError as error:
-            log.warning("%s was not probed: %s", name, error)
 
     def _run_sweep(self, probe: jobs.Probe, **more: Any) -> None:
         done = jobs.probe(
@@ -222,52 +213,20 @@ class Scheduler:
             report.outcome, report.requests, len(done.events), report.detail,
         )  # fmt: skip
 
-    def _prune(self) -> None:
-        if not self.leads:
-            return
-        for prune in self._prunes:
-            try:
-                prune()
-            except RegistryError as error:
-                log.warning("Old rows were not pruned: %s", error)
-
     def _sweep_reported(self) -> None:
-        if not self.leads or self._stopping.is_set():
-            return
-        try:
-            jobs.sweep_reported(self._database, self._clock)
-        except RegistryError as error:
-            log.warning("Reported refusals lead to no sweep: %s", error)
+        jobs.sweep_reported(self._database, self._clock)
 
     def _tidy_usage(self) -> None:
-        if not self.leads:
-            return
-        try:
-            jobs.tidy_usage(self._database, self._clock)
-        except RegistryError as error:
-            log.warning("Usage was not tidied: %s", error)
+        jobs.tidy_usage(self._database, self._clock)
 
     def _sync(self, source: Source) -> None:
-        if not self.leads or self._stopping.is_set():
+        if not jobs.is_due(self._database, source.name, self._every[source.name], self._clock()):
             return
-        try:
-            if not jobs.is_due(
-                self._database, source.name, self._every[source.name], self._clock()
-            ):
-                return
-            done = jobs.sync(self._database, source, self._http, self._clock)
-        except RegistryError as error:
-            log.warning("%s was not synchronised: %s", source.name, error)
-            return
+        done = jobs.sync(self._database, source, self._http, self._clock)
         if done.error:
             log.warning("%s failed: %s", source.name, done.error)
         elif done.events or not done.unchanged:
             log.info("%s: %d events. %s", source.name, done.events, done.detail)
 
     def _advance(self) -> None:
-        if not self.leads:
-            return
-        try:
-            jobs.advance(self._database, self._clock)
-        except RegistryError as error:
-            log.warning("Time was not applied: %s", error)
+        jobs.advance(self._database, self._clock)

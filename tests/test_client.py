@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,20 +23,13 @@ from registry.db import Database
 from registry.simulator import running
 from tests.factories import NOW, claim, finding
 from tests.stub import Usages
+from tests.waiting import until
 
 LIVE, NEXT, GONE = "thing-2026-01-01", "thing-2026-09-09", "gone-2024-12-01"
 DYING, DONE = "dying-2025-06-01", "done-2025-01-01"
 TWINS = ("twin-2026-02-02", "twin-2026-03-03")
 KNOWN = "mcp-client-2025-11-20"
 ONE_DATABASE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-def until(true: Callable[[], object], seconds: float = 15) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "It did not come true."
-        time.sleep(0.01)
 
 
 class Told(logging.Handler):
@@ -78,10 +70,12 @@ class Wire(httpx2.BaseTransport):
     """A real connection that can be cut, and that notes what passes."""
 
     down: bool = False
+    tries: int = 0
     seen: list[tuple[str, int, str | None]] = field(default_factory=list)
     inner: httpx2.HTTPTransport = field(default_factory=httpx2.HTTPTransport)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.tries += 1
         if self.down:
             raise httpx2.ConnectError("the line is cut", request=request)
         answer = self.inner.handle_request(request)
@@ -187,13 +181,12 @@ def test_the_registry_goes_down_and_comes_back(begin: Callable[..., Stage], told
     wire.down = True
     until(lambda: told.count("gives no facts"))
     now[0] += 3600
-    started = time.monotonic()
     found = client.header("thing")
-    assert time.monotonic() - started < 0.5
     assert (found.value, found.origin, found.stale, found.age >= 3600) == (
         LIVE, "registry", True, True,
     )  # fmt: skip
-    time.sleep(0.3)
+    tries = wire.tries
+    until(lambda: wire.tries >= tries + 3)
     assert told.count("gives no facts") == 1
     wire.down = False
     until(lambda: not client.header("thing").stale)
@@ -245,10 +238,8 @@ def test_a_corrupt_file_is_ignored(rubbish: bytes, begin: Callable[..., Stage]) 
 
 def test_without_a_registry_the_bundled_catalog_answers(tmp_path: Path, told: Told) -> None:
     """A registry that was never reached is no reason to wait, nor to fail."""
-    started = time.monotonic()
     with Registry("http://127.0.0.1:9", cache=tmp_path) as client:
         found = client.header("mcp-client")
-        assert time.monotonic() - started < 5
         assert (found.value, found.origin, found.stale) == (KNOWN, "bundled", True)
         assert not client.wait(0.3)
     assert told.count("gives no facts") == 1
@@ -268,16 +259,22 @@ def test_a_folder_that_cannot_be_written_harms_nobody(
 
 
 @ONE_DATABASE
-def test_a_report_token_reads_where_reading_is_open(begin: Callable[..., Stage]) -> None:
-    """One narrow token is enough; where reading is closed, the token must be able to read."""
+def test_a_report_token_is_enough(begin: Callable[..., Stage]) -> None:
+    """Also where reading is closed; a token that reads feeds alone helps only where it is open."""
     stage = begin()
     with stage.database.write() as session:
-        tokens = {scope: auth.create(session, scope, scope, NOW)[1] for scope in ("report", "read")}
-    time.sleep(1)  # every process learns of a token within a second
+        tokens = {scope: auth.create(session, scope, scope, NOW)[1] for scope in ("report", "feed")}
+    learned = {"Authorization": f"Bearer {tokens['feed']}"}
+    until(
+        lambda: (
+            httpx2.get(f"{stage.url}/v1/export/catalog.json", headers=learned).status_code == 200
+        )
+    )
     assert stage.ask(token=tokens["report"], cache=False).wait()
+    assert stage.ask(token=tokens["feed"], cache=False).wait()
     closed = begin(public_read=False)
-    assert closed.ask(token=tokens["read"], cache=False).wait()
-    assert not closed.ask(token=tokens["report"], cache=False).wait(0.5)
+    assert closed.ask(token=tokens["report"], cache=False).wait()
+    assert not closed.ask(token=tokens["feed"], cache=False).wait(0.5)
 
 
 @pytest.mark.parametrize(
@@ -585,10 +582,9 @@ def test_an_ended_program_has_reported(usages: Usages) -> None:
     )
     subprocess.run([sys.executable, "-c", code, usages.url], check=True, timeout=60)
     assert usages.reports[0]["items"][0]["count"] == 1
-    usages.delay = 30
-    started = time.monotonic()
+    usages.held = True
     subprocess.run([sys.executable, "-c", code, usages.url], check=True, timeout=60)
-    assert time.monotonic() - started < 8
+    usages.held = False
 
 
 def test_without_a_service_nothing_is_reported(usages: Usages) -> None:
@@ -610,8 +606,20 @@ def test_what_upstream_refused_is_learned(usages: Usages) -> None:
     )
     assert client.observe(sent, 400, {}, body) == (KNOWN,)
     assert client.observe(sent, 529, {}, body) in ((), (KNOWN,))
-    until(lambda: usages.reports, seconds=15)  # at once, but not more often than every 5 seconds
+    until(lambda: usages.reports)  # at once, but not more often than every 5 seconds
     client.close()
     counted = {item["beta"]: item for item in usages.reports[0]["items"]}
     assert counted[KNOWN]["count"] == 1
     assert counted[KNOWN]["refused"] >= 1
+
+
+def test_a_clock_that_is_set_back_makes_no_fact_younger_and_no_day_last() -> None:
+    """The age goes on by a clock that nobody can set, and answers are those of the clock's own day."""
+    now = [NOW.timestamp()]
+    with Registry(cache=False, clock=lambda: now[0]) as client:
+        old = client.header(KNOWN).age
+        day = client._store.held.today
+        now[0] -= 30 * 86400
+        found = client.header(KNOWN)
+        assert found.age >= old > 0
+        assert client._store.held.today < day

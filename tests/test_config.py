@@ -62,6 +62,9 @@ def test_lists_and_targets_from_the_environment(monkeypatch: pytest.MonkeyPatch)
         ('[[targets]]\nname = "t"\nplatform = "anthropic"\nevery = 0', "targets[0].every"),
         ('[[targets]]\nname = "t"\nplatform = "anthropic"\nendpoint = "chat"',
          "targets[0].endpoint"),
+        ('[[targets]]\nname = "t"\nplatform = "anthropic"\nmax_requests = 9', "at least 14"),
+        ('[[targets]]\nname = "t"\nplatform = "anthropic"\nconfirm_spread = "soon"',
+         "targets[0].confirm_spread"),
         ('targets = "x"', "'targets'"),
     ],
 )  # fmt: skip

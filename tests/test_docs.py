@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from registry.alerts.placeholders import PLACEHOLDERS
 from registry.cli import cli
 from registry.config import PREFIX, Settings
 
@@ -22,6 +24,11 @@ def test_every_setting_is_in_the_readme() -> None:
     """And none that does not exist."""
     told = set(re.findall(rf"`(?:{PREFIX}|_)([A-Z_]+)`", README)) - {"CONFIG", "URL", "TOKEN"}
     assert told == {name.upper() for name in Settings.model_fields}
+
+
+def test_every_placeholder_of_a_template_is_in_the_readme() -> None:
+    """And none that does not exist."""
+    assert re.findall(r"`\$([a-z_]+)`", README)[1:] == list(PLACEHOLDERS)
 
 
 def test_commands_in_the_documents_exist() -> None:
@@ -49,6 +56,63 @@ def test_the_tour_prints_what_the_readme_shows() -> None:
     assert done.returncode == 3
     for line in done.stdout.splitlines()[:4]:
         assert line.rstrip() in README
+
+
+def test_the_launcher_of_a_checkout(tmp_path: Path) -> None:
+    """From any folder and through a link: the command of `.venv`, or one sentence on what to run."""
+    checkout = tmp_path / "a checkout"
+    checkout.mkdir()
+    shutil.copy(ROOT / "beta-registry", checkout)
+    (tmp_path / "link").symlink_to(checkout / "beta-registry")
+
+    def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([tmp_path / "link", *arguments], cwd="/", capture_output=True,
+                              text=True, check=False)  # fmt: skip
+
+    absent = launch("--version")
+    assert (absent.returncode, absent.stdout, absent.stderr.count("\n")) == (1, "", 1)
+    assert "run `make install`" in absent.stderr
+    command = checkout / ".venv" / "bin" / "beta-registry"
+    command.parent.mkdir(parents=True)
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m registry.cli "$@"\n')
+    command.chmod(0o755)
+    assert launch("--version").stdout.startswith("beta-registry, version ")
+    assert launch("check", "computer-use-2024-10-22").returncode == 3
+
+
+def test_the_readme_says_how_the_command_is_found() -> None:
+    """Before it is used for the first time, and `make run` says it too."""
+    assert README.index('export PATH="$PWD:$PATH"') < README.index("$ beta-registry")
+    told = subprocess.run(
+        ["make", "-n", "run"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert f'export PATH="{ROOT}:$PATH"' in told.stdout
+
+
+def csv_example() -> tuple[str, list[str]]:
+    """The README's command that imports a CSV: its file and the rest of its arguments."""
+    found = re.search(r"\$ beta-registry usage import (\S+\.csv) (.*)", README)
+    assert found
+    return found[1], found[2].split()
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_the_csv_of_the_readme_is_read_as_a_table(header: bool) -> None:
+    """Its columns are none of the betas; without its header line it is refused, not guessed at."""
+    file, arguments = csv_example()
+    columns = [part.partition("=")[2] for part in arguments if "=" in part]
+    row = ["mcp-client-2025-11-20", "2026-11-23T10:00:00Z", "200", ""]
+    lines = [",".join(columns)] * header + [",".join(row)]
+    Path(file).write_text("\n".join(lines) + "\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "registry.cli", "--json", "usage", "import", file, "--dry-run", *arguments],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if header:
+        assert json.loads(done.stdout)["betas"] == ["mcp-client-2025-11-20"]
+    else:
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert "There is no column" in done.stderr
 
 
 def test_every_make_target_has_a_help_line() -> None:

@@ -32,8 +32,8 @@ from registry.core.wire import snapshot_to_json
 from registry.simulator import Simulator, create_simulator, running
 from tests.factories import beta, snapshot
 from tests.stub import Usages
-from tests.test_client import until
 from tests.test_simulator import BODY, CLIENTS, HEADERS
+from tests.waiting import until
 
 LIVE, OTHER, ADDED = "live-2026-01-01", "other-2026-02-02", "added-2026-03-03"
 GONE, RENAMED, STRANGE = "gone-2024-12-01", "renamed-2026-04-04", "strange-2026-05-05"

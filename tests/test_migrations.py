@@ -10,8 +10,20 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from registry import db
+from registry import catalog, db
+from registry.alerts import Alerts, Rules, placeholders
 from registry.core.errors import Invalid, Unavailable
+from registry.models import (
+    AttemptRow,
+    DeliveryRow,
+    EventRow,
+    EvidenceRow,
+    SourceRow,
+    SourceRunRow,
+    SubscriptionRow,
+)
+from registry.sealing import Sealer
+from tests.factories import NOW, claim, finding
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,6 +64,115 @@ def test_an_unknown_revision_is_one_sentence(sqlite_url: str) -> None:
     """A misspelt revision names itself."""
     with pytest.raises(Invalid, match="nonsense"):
         db.downgrade(sqlite_url, "nonsense")
+
+
+def _alerts(database: db.Database) -> Alerts:
+    return Alerts(
+        database, lambda: Sealer(b"k"), Rules(allow_private=True), lambda: NOW, "http://x.example"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"title": "Beta: {{ title }}"}, {"title": "Beta: ${title}"}),
+        ({"title": "costs 5 $", "body": "{{action.with}} {{ text|md }}"},
+         {"title": "costs 5 $$", "body": "${replace_by} ${text}"}),
+        ({"body": "{{ affected | map(attribute=\"service\") | join(', ') }}: {{ affected|length }}"},
+         {"body": "${services}: ${affected_total}"}),
+        ({"body": "{{ confirm|join('\\n') }}"}, {"body": "${confirm}"}),
+        ({"body": "nothing of the kind"}, {"body": "nothing of the kind"}),
+        ({"body": "{% if beta %}{{ beta.name }}{% endif %}"}, None),
+        ({"body": "{{ title|upper }}"}, None),
+        ({"body": "{{ colour }}"}, None),
+        ({"title": "{{ title }}", "body": "{# x #}"}, None),
+    ],
+)  # fmt: skip
+def test_templates_of_old_are_translated_or_their_owner_is_told(
+    database: db.Database, database_url: str, before: dict[str, str], after: dict[str, str] | None
+) -> None:
+    """What only printed values goes on; for the rest the subscription's note says what to do."""
+    alerts = _alerts(database)
+    made, _ = alerts.subscribe(
+        {
+            "name": "n",
+            "channel": "apprise",
+            "url": "slack://TAAAAAAAA/BAAAAAAAA/AAAAAAAAAAAAAAAAAAAAAAAA",
+        }
+    )
+    db.downgrade(database_url, "d496910e4192")
+    with database.write() as session:
+        session.execute(sa.update(SubscriptionRow).values(template=before))
+    db.upgrade(database_url)
+    shown = alerts.subscription(made.id)
+    assert shown.template == (after or before)
+    assert ("Write the template anew" in (shown.note or "")) == (after is None)
+    if after is None:
+        assert alerts.amend(made.id, {"template": None}).note is None
+    else:
+        placeholders.check(after)
+        db.downgrade(database_url, "d496910e4192")
+        db.upgrade(database_url)
+        assert alerts.subscription(made.id).template == after
+
+
+OLD_WORDS = (
+    "Cannot reach https://user:s3cret@index.example/simple/?token=s3cret#s3cret: no. "
+    "Cannot read /srv/s3cret/docs.md: no. Proxy user:s3cret@proxy.example:3128."
+)
+NEW_WORDS = "Cannot reach https://index.example/simple/: no. Cannot read docs.md: no. Proxy ***@proxy.example:3128."
+
+
+def test_secrets_in_what_was_told_are_taken_out(database: db.Database, database_url: str) -> None:
+    """Of the changelog, the sources, the sweeps and the deliveries; other events keep their words."""
+    alerts = _alerts(database)
+    made, _ = alerts.subscribe(
+        {"name": "n", "channel": "webhook", "url": "http://127.0.0.1:1/s3cret"}
+    )
+    alerts.test(made.id)
+    with database.write() as session:
+        catalog.record_failure(session, "sdk", NOW, NOW, "once")
+        told = finding("docs", claim("x-2026-01-01", source="docs"))
+        catalog.apply(session, told, NOW, NOW)
+    db.downgrade(database_url, "5d0c7be1f6a2")
+    with database.write() as session:
+        for column in _TOLD:
+            table = column.class_.__table__
+            session.execute(sa.update(table).values({column.key: OLD_WORDS}))
+    db.upgrade(database_url)
+    with database.read() as session:
+        for column in _TOLD:
+            found = set(session.scalars(sa.select(column)))
+            expected = {NEW_WORDS, OLD_WORDS} if column is EventRow.reason else {NEW_WORDS}
+            assert found == expected
+        events = catalog.events(session, catalog.EventFilter(), 100)
+    assert [event.reason for event in events if event.type == "source.failed"] == [NEW_WORDS]
+
+
+_TOLD = (
+    EventRow.reason, SourceRow.error, SourceRunRow.detail, DeliveryRow.last_error, AttemptRow.error,
+    AttemptRow.answer,
+)  # fmt: skip
+
+
+def test_claims_of_targets_that_others_withdrew_come_back(
+    database: db.Database, database_url: str
+) -> None:
+    """Not those that the target itself has replaced, and no one else's."""
+    field = "platforms.anthropic.state"
+    with database.write() as session:
+        for source in ("target:eu-1", "target:eu_1", "target:eu_1"):
+            made = claim("x-2026-01-01", field, "supported", source=source, basis="probed")
+            catalog.insert(session, [made], NOW)
+        catalog.insert(session, [claim("x-2026-01-01", field, "supported", source="docs")], NOW)
+        rows = list(session.scalars(sa.select(EvidenceRow).order_by(EvidenceRow.id)))
+        for row in (rows[0], rows[1], rows[3]):
+            row.withdrawn_at = NOW
+    db.downgrade(database_url, "5d0c7be1f6a2")
+    db.upgrade(database_url)
+    with database.read() as session:
+        kept = sa.select(EvidenceRow.source).where(EvidenceRow.withdrawn_at.is_(None))
+        assert sorted(session.scalars(kept)) == ["target:eu-1", "target:eu_1"]
 
 
 def test_a_wheel_migrates_without_a_checkout(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import httpx2
 
 from registry.client import Registry
+from tests.waiting import until
 from tests.web.conftest import DYING, GONE, LIVE, Service, start
-from tests.web.test_probes import until
 
 __all__ = ["start"]
 
@@ -43,7 +43,7 @@ def test_the_client_reports_what_it_used(start: Callable[..., Service]) -> None:
         url_of(service), token=service.tokens["report"], service="checkout",
         environment="production", cache=False,
     ) as betas:  # fmt: skip
-        assert betas.wait(20)
+        assert betas.wait(60)
         answer = betas.header(LIVE)
         assert answer.headers == {"anthropic-beta": LIVE}
         refusal = {

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -322,6 +322,86 @@ def test_json_csv_markdown_and_github() -> None:
     assert len(lines) == 2
 
 
+# --- What it wrote itself -------------------------------------------------------------------------
+
+
+def as_it_is(text: str) -> bytes:
+    """What a shell writes into a file."""
+    return text.encode()
+
+
+RENDERINGS: dict[str, Callable[[str], bytes]] = {
+    "as it is": as_it_is,
+    "with the line ends of Windows": lambda text: text.replace("\n", "\r\n").encode(),
+    "as PowerShell writes files": lambda text: b"\xff\xfe" + text.encode("utf-16-le"),
+    "with a byte order mark": lambda text: b"\xef\xbb\xbf" + text.encode(),
+}
+LAYOUTS: dict[str, Callable[[Any], str]] = {
+    "on one line": lambda held: json.dumps(held),
+    "tightly": lambda held: json.dumps(held, separators=(",", ":")),
+    "with tabs": lambda held: json.dumps(held, indent="\t"),
+    "sorted": lambda held: json.dumps(held, indent=2, sort_keys=True),
+}
+
+
+def written(kind: str) -> str:
+    """What a scan of the working folder writes in a format."""
+    if kind == "baseline":
+        assert run(".", "--baseline", "made", "--write-baseline").returncode == 0
+        text = Path("made").read_text()
+        Path("made").unlink()
+        return text
+    return str(run(".", "--format", kind).stdout)
+
+
+@pytest.mark.usefixtures("_tree")
+@pytest.mark.parametrize("kind", ["table", *scanning.FORMATS, "baseline"])
+def test_a_scan_never_reads_what_a_scan_wrote(kind: str) -> None:
+    """By what is in it, whatever the file is called and however it was written; and it is told."""
+    before = found_in(scan())
+    text = written(kind)
+    assert GONE in text
+    for number, render in enumerate(RENDERINGS.values()):
+        write({f"reports/{number}.txt": render(text)})
+    for number, lay_out in enumerate(LAYOUTS.values() if text.startswith("{") else ()):
+        write({f"reports/laid-out-{number}": lay_out(json.loads(text))})
+    count = len(list(Path("reports").iterdir()))
+    again = scan()
+    assert (found_in(again), again.own) == (before, count)
+    assert f"{count} earlier reports skipped" in scanning.summary(again)
+    assert scan("reports/0.txt").findings == []
+    assert run("-", text=text).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"findings": [], "beta": "{GONE}"}}',
+        f'{{"fingerprints": {{"{"0" * 32}": "{GONE}", "x": 1}}}}',
+        f'{{"version": "2.1.0", "runs": [{{"tool": {{"driver": {{"name": "other"}}}}, "x": "{GONE}"}}]}}',
+        f"path,line,column,beta\nsrc/a.py,1,1,{GONE}\n",
+        f"## Betas\n\nWe send `{GONE}`.\n",
+        f"::error file=a.py::{GONE}\n",
+        f"See this:\n\n## Betas\n\n1 place of 1 beta in 1 file.\n\n{GONE}\n",
+    ],
+)
+def test_what_only_resembles_a_report_is_read(text: str) -> None:
+    """Reports of other programs, documents and tables count."""
+    write({"a": text})
+    assert found_in(scan()) == ["a"]
+
+
+@pytest.mark.usefixtures("_tree")
+def test_the_recipe_of_the_baseline_works_as_written() -> None:
+    """Accept what is there into a file of the tree, then scan the tree with it."""
+    base = ("--baseline", "betas.json")
+    told = run(".", *base, "--write-baseline")
+    assert told.stdout == "betas.json accepts 1 place.\n"
+    for _ in range(2):
+        assert run(".", *base).returncode == 0
+        assert run(".", *base, "--write-baseline").stdout == told.stdout
+
+
 # --- Report ---------------------------------------------------------------------------------------
 
 
@@ -526,4 +606,8 @@ def test_the_action_runs_offline_and_fails_on_retired_ones_only(tmp_path: Path) 
     assert json.loads(Path("out.sarif").read_text())["runs"][0]["results"]
     write({"src/b.txt": GONE})
     assert start(paths="src nowhere").returncode == 3
+    write({"src/b.txt": f"{GONE} # beta-registry: ignore"})
+    again = start(sarif_file="out.sarif")  # in the folder that is scanned, from the run before
+    assert again.returncode == 0, again.stdout
+    write({"src/b.txt": GONE})
     assert start(paths="src", fail_on="never").returncode == 0

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -14,9 +13,11 @@ import pytest
 from registry import catalog, jobs
 from registry.core.facts import Finding, Json
 from registry.db import Database
-from registry.scheduler import LEASE, Lease, Scheduler
+from registry.leases import LEASE, Lease
+from registry.scheduler import Scheduler
 from registry.sources import Progress, SourceError
 from tests.factories import NOW, claim, finding
+from tests.waiting import until
 
 
 @dataclass
@@ -87,14 +88,6 @@ def test_many_at_once_give_one_holder(database: Database) -> None:
     for thread in threads:
         thread.join()
     assert sum(won) == 1
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait for what must come; the bound is wide, so that a busy machine cannot decide."""
-    end = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.02)
 
 
 def scheduler(database: Database, source: Counting) -> Scheduler:

@@ -14,8 +14,8 @@ from registry import simulator
 from registry.config import Target
 from tests.alerts.receiver import Receiver
 from tests.alerts.world import bodies, listening, verify
+from tests.waiting import until
 from tests.web.conftest import DYING, LIVE, Service, start
-from tests.web.test_probes import until
 
 __all__ = ["start"]
 

@@ -178,6 +178,7 @@ def test_wrong_input_is_one_sentence(tmp_path: Path) -> None:
     """And nothing is made or counted."""
     (tmp_path / "envoy.log").write_text('[2026-11-23T12:00:00.000Z] "POST / HTTP/2" 200\n')
     (tmp_path / "list").write_text(f"{A}\n")
+    (tmp_path / "rows.csv").write_text(f"ts,req.headers.anthropic-beta,code\n2026-11-23,{A},200\n")
     for arguments, word in (
         (["nothing.jsonl"], "No such file"),
         (["envoy.log"], "%REQ(ANTHROPIC-BETA)%"),
@@ -185,6 +186,9 @@ def test_wrong_input_is_one_sentence(tmp_path: Path) -> None:
         (["list", "--map", "beta"], "FIELD=PATH"),
         (["list", "--map", "colour=x"], "is not a field"),
         (["list", "--at", "soon"], "is no time"),
+        (["rows.csv", "--map", "beta=header"], "there are ts, req.headers.anthropic-beta, code"),
+        (["rows.csv", "--service", "search"], "--map beta=COLUMN"),
+        (["list", "--service", "s", "--format", "list", "--map", "at=ts"], "no fields to map"),
     ):
         done = run("usage", "import", "--dry-run", *arguments)
         assert (done.returncode, done.stdout) == (1, ""), arguments

@@ -74,6 +74,7 @@ class Alerts:
         self._known = _Known()
         self._told = _Told()
         self._postponed: dict[int, float] = {}
+        self._latest: datetime | None = None
 
     # --- Subscriptions ---
 
@@ -229,6 +230,7 @@ class Alerts:
 
     def advance(self, load: Load) -> list[Claim]:
         """Fan out and gather what is to be, and claim the attempts for which there is room."""
+        self._watch_the_clock()
         with self._database.read() as session:
             if not deliveries.has_work(session, self._clock()):
                 return []
@@ -236,6 +238,16 @@ class Alerts:
         with self._database.write() as session:
             deliveries.gather(session, self._clock())
             return deliveries.claim(session, self._clock(), load)
+
+    def _watch_the_clock(self) -> None:
+        """At the start, and when the clock was set back, mend what an earlier clock has put off."""
+        now = self._clock()
+        if self._latest is None or now < self._latest:
+            with self._database.write() as session:
+                count = deliveries.set_right(session, now)
+            if count:
+                log.warning("The clock was set back: %d deliveries are due at once.", count)
+        self._latest = now
 
     def _fan_out(self) -> None:
         """Fan out; where some events cannot be, postpone these and go on with the others."""

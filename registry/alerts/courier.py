@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -17,6 +16,7 @@ from typing import Final
 from registry.alerts import Alerts, Attempted
 from registry.alerts.deliveries import Claim, Load
 from registry.core.errors import RegistryError
+from registry.loops import Loop
 
 __all__ = ["Courier"]
 
@@ -41,9 +41,8 @@ class Courier:
         self._in_flight: Counter[int] = Counter()
         self._slow: set[int] = set()
         self._done: queue.SimpleQueue[Attempted] = queue.SimpleQueue()
-        self._wake, self._stopping = threading.Event(), threading.Event()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="courier")
-        self._loop = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._loop = Loop("courier", self._turn, trouble_seconds=TROUBLE_SECONDS)
 
     def start(self) -> None:
         """Begin."""
@@ -51,29 +50,20 @@ class Courier:
 
     def stop(self) -> None:
         """Claim nothing more, wait for what is being sent, and record it."""
-        self._stopping.set()
-        self._wake.set()
-        self._loop.join()
+        self._loop.stop()
         self._pool.shutdown(wait=True)
-        self._settle()
+        try:
+            self._settle()
+        except RegistryError as error:
+            log.warning("What was sent last is not recorded, and may go out again: %s", error)
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._wake.clear()
-            wait = self._idle
-            try:
-                self._settle()
-                if self._round():
-                    wait = 0.0
-            except RegistryError as error:
-                log.warning("Nothing is sent just now: %s", error)
-                wait = TROUBLE_SECONDS
-            except Exception:
-                # Whatever it is: nobody would start this thread again, and every alert would wait.
-                log.exception("The courier stumbled and goes on.")
-                wait = TROUBLE_SECONDS
-            if wait:
-                self._wake.wait(wait)
+    def _turn(self) -> float:
+        try:
+            self._settle()
+            return 0.0 if self._round() else self._idle
+        except RegistryError as error:
+            log.warning("Nothing is sent just now: %s", error)
+            return TROUBLE_SECONDS
 
     def _round(self) -> bool:
         """Claim what fits and hand it to the threads; returns whether there was any."""
@@ -97,7 +87,7 @@ class Courier:
 
     def _send(self, claim: Claim) -> None:
         self._done.put(self._alerts.attempt(claim))
-        self._wake.set()
+        self._loop.wake()
 
     def _settle(self) -> None:
         """Record what was sent since last time, in one transaction."""

@@ -52,6 +52,7 @@ __all__ = [
     "record",
     "redeliver",
     "redeliver_range",
+    "set_right",
 ]
 
 log = logging.getLogger("registry.alerts")
@@ -61,6 +62,8 @@ CLAIM: Final = timedelta(seconds=30)
 
 DISABLE_AFTER: Final = timedelta(days=5)
 """A subscription that fails for so long is disabled."""
+
+DAY: Final = timedelta(days=1)
 
 HOLD_MAX: Final = timedelta(minutes=5)
 """The longest rest that a failing receiver gets between attempts of different messages."""
@@ -326,6 +329,40 @@ def _gather(session: Session, row: SubscriptionRow, upto: int, now: datetime) ->
 
 
 # --- Attempts -------------------------------------------------------------------------------------
+
+
+def set_right(session: Session, now: datetime) -> int:
+    """Make due what was put off before the clock was set back; returns how many deliveries that were.
+
+    What waits longer than it can, or waits since an attempt in the future, was. A digest's time is
+    computed anew, and no receiver rests for longer than `HOLD_MAX`.
+    """
+    row, attempt = DeliveryRow, AttemptRow
+    put_off = session.execute(
+        sa.update(row)
+        .where(
+            row.status.in_(_OPEN),
+            row.next_attempt_at > now + CLAIM,
+            sa.or_(
+                row.status == "pending",
+                sa.exists().where(attempt.delivery == row.id, attempt.at > now),
+            ),
+        )
+        .values(next_attempt_at=now)
+        .execution_options(synchronize_session=False)
+    )
+    held = SubscriptionRow
+    session.execute(
+        sa.update(held)
+        .where(held.hold_until > now + HOLD_MAX)
+        .values(hold_until=None)
+        .execution_options(synchronize_session=False)
+    )
+    for late in session.scalars(sa.select(held).where(held.next_digest_at > now)):
+        due = next_digest(late.schedule, late.timezone, now)
+        if due is not None and late.next_digest_at > due + DAY:  # type: ignore[operator]
+            late.next_digest_at = due
+    return put_off.rowcount  # type: ignore[attr-defined,no-any-return]  # an update has it
 
 
 def _due(now: datetime) -> sa.Select[Any]:

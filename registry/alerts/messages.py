@@ -2,8 +2,9 @@
 
 The `data` of a message has the shape of the contract ("An alert"), whatever it holds: of several events it
 is about the gravest, and `others` holds the rest in the same shape. A message without events (a test, a
-welcome, a notice) has null for `event`. Text, Markdown and HTML are rendered from templates that tell the
-same in the same order. Pure but for the templates, which are read from the package once.
+welcome, a notice) has null for `event`. Text, Markdown and HTML are rendered from our own templates, which tell
+the same in the same order, or filled in from an operator's (`placeholders.py`). Pure but for our templates, which
+are read from the package once.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from functools import cache
 from html import escape
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from registry.alerts import placeholders
 from registry.alerts.sending import Message
 from registry.core import diagnosis
-from registry.core.errors import Invalid
 from registry.core.facts import Beta, Event, Json, Snapshot, rfc3339, to_json
 from registry.core.resolution import Ask, resolve
-from registry.core.wording import Told, plain, severity, tell
+from registry.core.wording import Told, page, plain, severity, tell
 from registry.inventory import Affected
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ __all__ = [
     "Facts",
     "Proof",
     "about",
-    "check_template",
     "compose",
     "grouped_alerts",
     "standing",
@@ -100,7 +100,7 @@ def about(event: Event, facts: Facts) -> dict[str, Json]:
         "action": _action(event, beta, told, facts),
         "proof": to_json(facts.proofs.get(event.id)),
         "confirm": _confirm(event, beta, facts),
-        "links": _links(event.beta, facts.base_url),
+        "links": _links(facts.base_url, event.beta, page(event, facts.snapshot)),
     }
 
 
@@ -181,10 +181,12 @@ def _confirm(event: Event, beta: Beta | None, facts: Facts) -> list[str]:
     return diagnosis.commands([beta.name], event.platform, None)
 
 
-def _links(name: str | None, base_url: str) -> dict[str, Json]:
+def _links(base_url: str, name: str | None = None, path: str = "/") -> dict[str, Json]:
+    """Return where to read on: a program by the API, a person on the page."""
     return {
         "beta": f"{base_url}/v1/betas/{name}" if name else None,
         "changelog": f"{base_url}/v1/changelog" + (f"?beta={name}" if name else ""),
+        "page": f"{base_url}{path}",
     }
 
 
@@ -217,18 +219,38 @@ def compose(
         data["window"] = note
     lead = data["event"]
     shown = {**data, "kind": kind, "name": name}
-    title, body = _own_words(template, shown) if template and forms else (data["title"], None)
+    words = template if template and forms and placeholders.is_usable(template) else {}
+    title, body = words.get("title"), words.get("body")
     return Message(
         id=number,
         at=events[0].at if events else made,
         type=kind if kind != "alert" or lead is None else lead["type"],
-        title=plain(title)[:250],
+        title=plain(placeholders.fill(title, shown) if title else data["title"])[:250],
         severity=data["severity"],
-        text=body or (_render("alert.txt.j2", shown) if forms else ""),
-        markdown=body or (_render("alert.md.j2", shown) if forms else ""),
-        html=_as_html(body) if body else (_render("alert.html.j2", shown) if forms else ""),
         data=data,
+        **(_in_own_words(body, shown) if body else _in_our_words(shown) if forms else _NO_FORMS),
     )
+
+
+_NO_FORMS: Final = {"text": "", "markdown": "", "html": ""}
+
+
+def _in_our_words(shown: Mapping[str, Json]) -> dict[str, str]:
+    return {
+        "text": _render("alert.txt.j2", shown),
+        "markdown": _render("alert.md.j2", shown),
+        "html": _render("alert.html.j2", shown),
+    }
+
+
+def _in_own_words(body: str, shown: Mapping[str, Json]) -> dict[str, str]:
+    """Fill in an operator's template; in Markdown what comes from outside is escaped."""
+    text = placeholders.fill(body, shown)
+    return {
+        "text": text,
+        "markdown": placeholders.fill(body, shown, _markdown_lines),
+        "html": "<p>" + escape(text).replace("\n", "<br>\n") + "</p>",
+    }
 
 
 def grouped_alerts(events: Sequence[Event], facts: Facts) -> dict[str, Json]:
@@ -275,7 +297,7 @@ def _without_event(
         },
         "proof": None,
         "confirm": [],
-        "links": _links(None, facts.base_url),
+        "links": _links(facts.base_url),
         "others": [],
         "more": 0,
         "standing": dict(standing) if standing else None,
@@ -305,10 +327,7 @@ def standing(betas: Sequence[Beta], today: date) -> dict[str, Json]:
     }
 
 
-# --- Templates ------------------------------------------------------------------------------------
-
-MAX_TEMPLATE: Final = 10_000
-MAX_RENDERED: Final = 200_000
+# --- Our templates --------------------------------------------------------------------------------
 
 
 @cache
@@ -348,6 +367,10 @@ def _markdown(text: object) -> str:
     return "".join(escaped)
 
 
+def _markdown_lines(text: str) -> str:
+    return text if _is_web(text) else "\n".join(map(_markdown, text.split("\n")))
+
+
 def _is_web(url: object) -> bool:
     """Say whether a link may be shown as one: to the web, and without what could end it."""
     return bool(re.fullmatch(r"https?://[^\s<>()\[\]`\"']+", str(url or ""))) and plain(url) == url
@@ -358,127 +381,3 @@ def _code(text: object) -> object:
     from markupsafe import Markup
 
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(plain(text))))  # noqa: S704 - escaped
-
-
-def _as_html(text: str) -> str:
-    return "<p>" + escape(text).replace("\n", "<br>\n") + "</p>"
-
-
-@cache
-def _sandbox() -> jinja2.Environment:
-    """Operators' templates: nothing but the data, no way to run long or to make much of it."""
-    from jinja2 import StrictUndefined
-    from jinja2.exceptions import SecurityError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Sandbox(ImmutableSandboxedEnvironment):
-        intercepted_binops = frozenset({"*", "**", "%"})
-
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:  # noqa: ARG002
-            raise SecurityError(f"the operator {operator} is not for templates")
-
-    made = Sandbox(undefined=StrictUndefined, autoescape=False)
-    made.globals.clear()
-    for name in ("center", "indent", "wordwrap", "format", "pprint", "tojson", "xmlattr", "urlize"):
-        made.filters.pop(name, None)  # these can blow up a few characters into many
-    made.filters["md"] = _markdown
-    return made
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    """Return what a template can fail with."""
-    import jinja2
-
-    return jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError
-
-
-def _own_words(template: Mapping[str, str], data: Mapping[str, Json]) -> tuple[str, str | None]:
-    """Render an operator's template; where it fails, our own words are used."""
-    failures: tuple[type[Exception], ...] = (*_failures(), RecursionError)
-    try:
-        title = _bounded(template["title"], data) if template.get("title") else data["title"]
-        return title, _bounded(template["body"], data) if template.get("body") else None
-    except failures:
-        return data["title"], None
-
-
-_FORBIDDEN: Final = ("Macro", "CallBlock", "Include", "Import", "FromImport", "Extends", "Block")
-MAX_NESTING: Final = 2
-
-
-def _check_shape(source: str) -> None:
-    """Refuse what could run for long: macros that call themselves, and loops in loops in loops."""
-    from jinja2 import nodes
-
-    tree = _sandbox().parse(source)
-    for name in _FORBIDDEN:
-        if next(tree.find_all(getattr(nodes, name)), None) is not None:
-            raise ValueError(f"{name.lower()} is not for templates")
-    for loop in tree.find_all(nodes.For):
-        if loop.recursive or _depth(loop) > MAX_NESTING:
-            raise ValueError(f"loops nest at most {MAX_NESTING} deep")
-
-
-def _depth(loop: Any) -> int:
-    return 1 + max((_depth(inner) for inner in loop.find_all(type(loop))), default=0)
-
-
-def _bounded(source: str, data: Mapping[str, Json]) -> str:
-    _check_shape(source)
-    made: list[str] = []
-    size = 0
-    for piece in _sandbox().from_string(source).generate(**data):
-        made.append(piece)
-        size += len(piece)
-        if size > MAX_RENDERED:
-            break
-    return "".join(made)[:MAX_RENDERED]
-
-
-def check_template(value: Json) -> None:
-    """Refuse a template that cannot be rendered, by rendering an example. Raises `Invalid`."""
-    if not isinstance(value, dict) or not value or set(value) - {"title", "body"}:
-        raise Invalid("template: send an object with `title`, `body` or both.")
-    for member, source in value.items():
-        if not isinstance(source, str) or len(source) > MAX_TEMPLATE:
-            raise Invalid(f"template.{member}: send a text of at most {MAX_TEMPLATE:,} characters.")
-        try:
-            for example in _examples():
-                _bounded(source, example)
-        except _failures() as error:
-            why = plain(str(error))[:200] or type(error).__name__
-            raise Invalid(
-                f"template.{member} cannot be rendered: {why}. It sees what the webhook's `data` holds, "
-                "and `kind` and `name`."
-            ) from None
-        except RecursionError:
-            raise Invalid(f"template.{member} nests too deep.") from None
-
-
-@cache
-def _examples() -> tuple[Mapping[str, Json], ...]:
-    """Return what templates are tried with: an alert about a beta, and a message without event."""
-    from datetime import UTC
-
-    now = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    name = "example-2026-01-01"
-    beta = Beta(name=name, feature="example", status="retired", superseded_by="example-2026-02-02")
-    event = Event(
-        type="beta.retired", at=now, reason="An example.", source="operator", id=1, beta=name,
-        feature="example",
-    )  # fmt: skip
-    user = Affected(
-        service="checkout", environment="production", team="payments", owner="ada", platform=None,
-        last_seen=now - timedelta(hours=1), count_24h=7, refused_24h=7, locations=(),
-    )  # fmt: skip
-    snapshot = Snapshot(revision=1, as_of=now, betas={name: beta})
-    facts = Facts(
-        snapshot=snapshot, affected={1: [user]}, proofs={}, base_url="https://example.com", now=now
-    )
-    alert = {**grouped_alerts([event], facts), "kind": "alert", "name": "example"}
-    test = {
-        **_without_event("test", "example", None, facts, None),
-        "kind": "test",
-        "name": "example",
-    }
-    return alert, test

@@ -23,6 +23,7 @@ from typing import Final, Literal
 from urllib.parse import unquote
 
 from registry.core.facts import Json
+from registry.core.redaction import redact
 
 __all__ = [
     "Message",
@@ -40,7 +41,6 @@ Result = Literal["sent", "transient", "permanent", "gone"]
 
 ANSWER_LENGTH: Final = 500
 LONGEST_WAIT: Final = 86_400.0
-_SHORTEST_SECRET: Final = 4
 _HELPLESS: Final = frozenset({405, 413})
 
 
@@ -142,10 +142,6 @@ def hidden_in(url: str, secrets: Iterable[str]) -> list[str]:
 
 def tidy(text: str, secrets: Iterable[str]) -> str:
     """Make what somebody else said fit for a log: secrets masked, on one line, cut."""
-    # Longest first: a short secret inside a long one must not leave the rest of it standing.
-    for secret in sorted(set(secrets), key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET:
-            text = re.sub(re.escape(secret), "***", text, flags=re.IGNORECASE)
-    text = re.sub(r"whsec_[A-Za-z0-9+/=_-]*", "whsec_***", text)
+    text = re.sub(r"whsec_[A-Za-z0-9+/=_-]*", "whsec_***", redact(text, secrets))
     kept = "".join(char if char.isprintable() else " " for char in text)
     return " ".join(kept.split())[:ANSWER_LENGTH]

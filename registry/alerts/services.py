@@ -11,6 +11,9 @@ Apprise connects by itself, so the guard of webhooks does not stand behind it. W
   `redirect`); a list of what is bad would be out of date with its next release.
 - Redirects are not followed, nothing is stored, keys are not made.
 
+Apprise calls a message delivered when nothing failed, also when it had nothing to do. A message is sent here only
+when a request was made for it.
+
 Apprise is imported when first needed: it is large.
 """
 
@@ -40,7 +43,7 @@ from registry.alerts.sending import (
 if TYPE_CHECKING:
     import apprise
 
-__all__ = ["FIXED", "NEVER", "PARAMETERS", "PROVIDED", "check", "send"]
+__all__ = ["FIXED", "NEVER", "PARAMETERS", "PROVIDED", "UNTHROTTLED", "check", "send"]
 
 FIXED: Final = frozenset(
     {
@@ -76,6 +79,12 @@ NEVER: Final = frozenset(
     }
 )  # fmt: skip
 """Schemes that act on this machine, run programs or read files."""
+
+UNTHROTTLED: Final = frozenset({"strmlabs"})
+"""Schemes that ask without calling `throttle` first, which Apprise demands of its plugins."""
+
+_NEW_ONLY: Final = frozenset({"jira", "opsgenie"})
+"""Schemes whose other actions change alerts that were made before."""
 
 PARAMETERS: Final = frozenset(
     {
@@ -163,7 +172,20 @@ def _service(url: str, rules: Rules) -> apprise.NotifyBase:
     host = PROVIDED.get(scheme)
     if host is not None and not host.fullmatch(str(service.host).lower()):
         raise _wrong(f"The host of a {scheme}:// URL must be Microsoft's; copy the flow's own URL.")
+    if scheme in _NEW_ONLY:
+        _make_new_alerts(scheme, service)
     return service  # type: ignore[no-any-return]
+
+
+def _make_new_alerts(scheme: str, service: Any) -> None:
+    """Let every severity make an alert: Apprise would note `info` on one that nobody remembers."""
+    if service.action not in ("map", "new"):
+        raise _wrong(
+            f"`action` of a {scheme}:// URL must be new, or left out: the others change earlier alerts, "
+            "which are not remembered between messages."
+        )
+    kinds = _library().NotifyType
+    service.mapping[kinds.INFO] = service.mapping[kinds.WARNING]
 
 
 def _scheme(url: str) -> str:
@@ -276,6 +298,7 @@ def _notify(service: apprise.NotifyBase, message: Message, rules: Rules) -> str 
     service.overflow_mode = _library().OverflowMode.TRUNCATE
     # Apprise waits seconds between two receivers of one URL, which the deadline of a try does not have.
     service.request_rate_per_sec = min(service.request_rate_per_sec, 0.2)
+    asked = _requests_of(service)
     form = _form(service)
     sender = _library().Apprise(asset=service.asset)
     sender.add(service)
@@ -286,7 +309,27 @@ def _notify(service: apprise.NotifyBase, message: Message, rules: Rules) -> str 
         notify_type=_library().NotifyType(_TYPES.get(message.severity, "info")),
         log_level=logging.WARNING,
     )
-    return None if result else " ".join(entry.message for entry in result.logs())
+    if not result:
+        return " ".join(entry.message for entry in result.logs())
+    if not asked and not isinstance(service, tuple(_plugins()[name] for name in UNTHROTTLED)):
+        raise Refused(
+            "The service made no request for this message, so nothing was sent; check what its URL asks for.",
+            "permanent",
+        )
+    return None
+
+
+def _requests_of(service: Any) -> list[float]:
+    """Note when the service is about to make a request; it calls `throttle` before each."""
+    asked: list[float] = []
+    throttle = service.throttle
+
+    def noted(*given: Any, **named: Any) -> None:
+        asked.append(time.monotonic())
+        throttle(*given, **named)
+
+    service.throttle = noted
+    return asked
 
 
 def _form(service: apprise.NotifyBase) -> Any:

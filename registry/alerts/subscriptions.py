@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from registry import catalog
-from registry.alerts import channels, messages
+from registry.alerts import channels, placeholders
 from registry.alerts.matching import SCHEDULES, Filter, next_digest, read_filter, read_zone
 from registry.core.errors import Conflict, Invalid, NotFound
 from registry.core.facts import Json, parse_time, rfc3339, to_json
@@ -47,6 +47,11 @@ MAX_SUBSCRIPTIONS: Final = 1000
 CHANNELS: Final = ("webhook", "apprise")
 NO_USAGE: Final = (
     "No service has reported what it uses yet, so `only_if_used` and `filter.teams` match nothing."
+)
+
+OLD_TEMPLATE: Final = (
+    "Its template was written in Jinja, which is no longer understood: messages come in our own words. "
+    "Write the template anew with $name placeholders, or send null for it."
 )
 
 
@@ -181,7 +186,7 @@ def _read_muted(value: Json, now: datetime) -> datetime | None:
 
 def _read_template(value: Json, _now: datetime) -> Json:
     if value is not None:
-        messages.check_template(value)
+        placeholders.check(value)
     return value
 
 
@@ -399,11 +404,14 @@ def shown(row: SubscriptionRow, *, has_usage: bool) -> Subscription:
     """Return a subscription as it may be shown."""
     plain = {item.name for item in fields(Subscription)} - {"url", "filter", "note"}
     silent = not has_usage and (row.only_if_used or bool(row.filter.get("teams")))
+    notes = [NO_USAGE] if silent else []
+    if row.template and not placeholders.is_usable(row.template):
+        notes.append(OLD_TEMPLATE)
     return Subscription(
         **{member: getattr(row, member) for member in plain},
         url=row.shown,
         filter=read_filter(row.filter),
-        note=NO_USAGE if silent else None,
+        note=" ".join(notes) or None,
     )
 
 

@@ -20,6 +20,7 @@ from registry.cli.frame import (
     print_table,
     today,
 )
+from registry.core.redaction import public_url
 
 if TYPE_CHECKING:
     from registry.core.facts import Json
@@ -110,14 +111,13 @@ def _local_document(options: Options, form: str, query: Query) -> str:
 
     if form == "ics":
         return _local_calendar(options, facts, query)
-    settings = options.settings()
-    base = f"http://{settings.host}:{settings.port}"
+    base = options.settings().address
     feed = formats.Feed(
         events=[event_from_json(event) for event in found], snapshot=facts.snapshot, base=base,
         link=f"{base}/v1/changelog.{FORMS[form]}",
     )  # fmt: skip
     if form == "md":
-        return formats.markdown(feed.events, feed.snapshot).decode()
+        return formats.markdown(feed.events, feed.snapshot, base).decode()
     return (formats.atom(feed) if form == "atom" else formats.json_feed(feed)).decode()
 
 
@@ -176,7 +176,9 @@ def _from_stream(options: Options, query: Query) -> Iterator[Json]:
                     last, wait = event["id"], 1.0
                     yield from _told(event)
         except httpx2.HTTPError as error:
-            click.echo(f"Lost {url} ({error or type(error).__name__}); trying again.", err=True)
+            click.echo(
+                f"Lost {public_url(url)} ({error or type(error).__name__}); trying again.", err=True
+            )
         time.sleep(wait)
         wait = min(wait * 2, LONGEST_WAIT)
 

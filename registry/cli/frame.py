@@ -48,9 +48,6 @@ __all__ = [
     "today",
 ]
 
-SERVER_HINT = "Install the server to do this: pip install 'beta-registry[server]'."
-
-
 BUNDLED = "the bundled catalog"
 """Origin of facts where there is neither a registry nor a database."""
 
@@ -72,11 +69,9 @@ class Options:
     as_json: bool = False
 
     def settings(self, **more: Any) -> Settings:
-        """Read the settings, or say what to install."""
-        try:
-            from registry import config
-        except ImportError:
-            raise click.ClickException(SERVER_HINT) from None
+        """Read the settings, which belong to the server."""
+        from registry import config
+
         return config.load(self.config, database_url=self.database_url, **more)
 
 
@@ -95,7 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         _fail("Stopped.")
     except RegistryError as error:
-        _fail(error.detail)
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.partition(".")[0] == "registry":
+            raise  # this package is damaged, and installing more will not mend it
+        _fail(SERVER_HINT)
     except BrokenPipeError:
         # Whoever read the output has gone (`| head`); nothing is left to be said to him.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -105,7 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _fail(sentence: str) -> NoReturn:
-    click.echo(f"Error: {' '.join(sentence.split())}", err=True)
+    from registry.core.redaction import open_urls
+
+    click.echo(f"Error: {' '.join(open_urls(sentence).split())}", err=True)
     sys.exit(1)
 
 
@@ -167,12 +168,12 @@ def print_json(value: Json) -> None:
 def open_database(options: Options, *, migrate: bool = True) -> Iterator[Database]:
     """Open the local database for an operator's command; an embedded one is brought up to date."""
     settings = options.settings()
-    from registry.app import prepare
+    from registry.app import prepare, waits_of
     from registry.db import Database
 
     if migrate:
         prepare(settings)
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, waits_of(settings))
     try:
         yield database
     finally:
@@ -285,7 +286,7 @@ def _local(options: Options) -> Facts | None:
             made = catalog.evidence(session, name, now())
         return [evidence_json(item) for item in made]
 
-    return Facts(snapshot, database.url.render_as_string(hide_password=True), events, evidence)
+    return Facts(snapshot, database.place, events, evidence)
 
 
 def _may_have_database(options: Options) -> bool:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from registry.inventory import Declaration
 
 from registry.cli.frame import (
-    SERVER_HINT,
     Options,
     call,
     check_words,
@@ -206,10 +205,8 @@ def services_import(options: Options, files: Sequence[Path]) -> None:
 
     What else is known of a service stays as it is. A file that cannot be read changes nothing.
     """
-    try:
-        from registry.inventory.backstage import MAX_BYTES, read_components
-    except ImportError:
-        raise click.ClickException(SERVER_HINT) from None
+    from registry.inventory.backstage import MAX_BYTES, read_components
+
     found: list[Declaration] = []
     for file in files:
         with file.open("rb") as opened:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    pass
-
+from registry import __version__
 from registry.cli.frame import (
+    SERVER_HINT,
     Options,
     check_words,
     cli,
     common,
     database_option,
+    facts_of,
+    has_server,
     now,
     open_database,
     print_json,
@@ -24,7 +26,7 @@ from registry.cli.frame import (
     progress_bar,
 )
 
-# --- Operatingng ------------------------------------------------------------------------------------
+# --- Operating ------------------------------------------------------------------------------------
 
 
 @cli.command()
@@ -193,9 +195,17 @@ def token_revoke(options: Options, number: int) -> None:
 @click.pass_obj
 def doctor(options: Options) -> int:
     """Say what is wrong with this installation and how to mend it."""
-    from registry.serving import findings
+    found = [("ok", f"beta-registry {__version__} on Python {platform.python_version()}.")]
+    if options.url or not has_server():
+        found.append(_about_facts(options))
+    if has_server():
+        from registry.serving import findings
 
-    found = findings(options.settings())
+        found += findings(options.settings())
+    else:
+        found.append(
+            ("note", f"This is the light client; serving and probing need more. {SERVER_HINT}")
+        )
     if options.as_json:
         print_json([{"level": level, "what": what} for level, what in found])
     else:
@@ -204,6 +214,20 @@ def doctor(options: Options) -> int:
             mark, colour = marks[level]
             click.echo(f"{click.style(f'{mark:>5}', fg=colour)}  {what}")
     return 1 if any(level == "bad" for level, _ in found) else 0
+
+
+def _about_facts(options: Options) -> tuple[str, str]:
+    """Say where reading commands get their facts, and whether they can be had."""
+    from registry.core.errors import RegistryError
+
+    try:
+        facts = facts_of(options)
+    except click.ClickException as error:
+        return "bad", error.format_message()
+    except RegistryError as error:
+        return "bad", error.detail
+    known, day = len(facts.snapshot.betas), facts.snapshot.as_of.date()
+    return "ok", f"Facts come from {facts.origin}: {known} betas, catalog of {day}."
 
 
 @cli.command()

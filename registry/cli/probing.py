@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from registry.db import Database
 
 from registry.cli.frame import (
-    SERVER_HINT,
     Options,
     call,
     cli,
@@ -107,8 +106,8 @@ def targets(options: Options) -> None:
             from registry.app import make_probes
             from registry.core.facts import to_json
 
-            with database.write() as session:
-                known.ensure(session, [p.plan for p in make_probes(options.settings())], now())
+            _reconcile(database, make_probes(options.settings()))
+            with database.read() as session:
                 items = to_json(known.statuses(session))
     if options.as_json:
         print_json({"items": items, "next": None})
@@ -117,7 +116,7 @@ def targets(options: Options) -> None:
     for item in items:
         last = item["last_sweep"] or {}
         rows.append(
-            (item["name"], item["platform"], item["model"], item["endpoint"], item["health"],
+            (item["name"], item["platform"], item["model"], item["endpoint"], _how_it_stands(item),
              (last.get("ended_at") or "never")[:16].replace("T", " "), last.get("accepted"),
              last.get("refused"), item["detail"][:80])
         )  # fmt: skip
@@ -137,19 +136,52 @@ def targets(options: Options) -> None:
     )
 
 
+def _how_it_stands(item: Json) -> str:
+    if item.get("removed_at"):
+        return "removed"
+    return "locked" if item.get("locked") else str(item["health"])
+
+
+def _reconcile(database: Database, probes: Sequence[Any]) -> None:
+    """Where no service schedules, these settings say which targets there are."""
+    from registry import targets as known
+    from registry.leases import Lease
+
+    plans = [probe.plan for probe in probes]
+    lease = Lease(database, now)
+    if not plans or not lease.acquire():
+        return
+    try:
+        with database.write() as session:
+            known.reconcile(session, plans, now())
+    finally:
+        lease.release()
+
+
 @cli.command("probe")
 @click.argument("name", required=False, metavar="[TARGET]")
 @click.option("--beta", "-b", multiple=True, help="Only this beta; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
-@click.option("--confirm", is_flag=True, help="Believe a mass change: the key or plan is right.")
+@click.option("--believe", is_flag=True, help="Answer a mass change: these betas died.")
+@click.option(
+    "--new-baseline",
+    is_flag=True,
+    help="Answer a mass change: the key or the plan changed; states stay, and nothing retires.",
+)
 @common
 @click.pass_obj
 def probe(
-    options: Options, name: str | None, beta: Sequence[str], dry_run: bool, confirm: bool
-) -> int:
+    options: Options, name: str | None, beta: Sequence[str], dry_run: bool, believe: bool,
+    new_baseline: bool,
+) -> int:  # fmt: skip
     """Sweep TARGET now (all of them without a name), with progress. Exit code 1: inconclusive."""
+    if believe and new_baseline:
+        raise click.UsageError("--believe and --new-baseline are two answers; give one of them.")
+    answer = "believe" if believe else "new-baseline" if new_baseline else None
+    if answer and not name:
+        raise click.UsageError(f"Name the target that --{answer} is about; `targets` lists them.")
     if options.url:
-        return _probe_remotely(options, name, beta, confirm)
+        return _probe_remotely(options, name, beta, answer)
     settings = options.settings()
     from registry import jobs
     from registry.app import make_probes
@@ -163,11 +195,12 @@ def probe(
         )  # fmt: skip
     good = True
     with open_database(options) as database:
+        _reconcile(database, make_probes(settings))
         for item in found:
             if dry_run:
                 _print_dry_run(jobs.candidates(database, item.plan, beta), item)
             else:
-                good = _probe_one(options, database, item, beta, confirm) and good
+                good = _probe_one(options, database, item, beta, answer) and good
     return 0 if good else 1
 
 
@@ -186,7 +219,7 @@ def _print_dry_run(candidates: Sequence[Any], item: Any) -> None:
 
 
 def _probe_one(
-    options: Options, database: Database, item: Any, wanted: Sequence[str], confirm: bool
+    options: Options, database: Database, item: Any, wanted: Sequence[str], answer: str | None
 ) -> bool:
     """Sweep here, or let the process do it that runs the jobs: never two at once."""
     import time
@@ -194,22 +227,24 @@ def _probe_one(
     from registry import jobs
     from registry import targets as known
     from registry.config import now
-    from registry.scheduler import Lease
+    from registry.leases import Lease, check_led
 
-    if confirm:
+    if answer:
         with database.write() as session:
-            known.ensure(session, [item.plan], now())
-            known.confirm(session, item.plan.name)
+            if answer == "believe":
+                known.confirm(session, item.plan.name)
+            else:
+                known.new_baseline(session, item.plan.name, now())
     lease = Lease(database, now)
     if not lease.acquire():
-        with database.write() as session:
-            number = known.begin(session, item.plan.name, "asked", now(), queue=True, betas=wanted)
-        click.echo(f"{item.plan.name}: the running service sweeps (sweep {number})...", err=True)
+        asked = jobs.ask_sweep(database, now, item.plan.name, wanted)
+        click.echo(f"{item.plan.name}: the running service sweeps (sweep {asked.id})...", err=True)
         while True:
             with database.read() as session:
-                shown = known.sweep(session, number)
-            if shown.outcome not in ("queued", "running"):
-                return _print_sweep(options, shown)
+                shown = known.sweep(session, asked.id)
+                if shown.outcome not in ("queued", "running"):
+                    return _print_sweep(options, shown)
+                check_led(session, now, item.plan.name)
             time.sleep(0.5)
     try:
         with progress_bar(item.plan.name) as bar:
@@ -245,15 +280,16 @@ def _print_sweep(options: Options, shown: Any) -> bool:
 
 
 def _probe_remotely(
-    options: Options, name: str | None, wanted: Sequence[str], confirm: bool
+    options: Options, name: str | None, wanted: Sequence[str], answer: str | None
 ) -> int:
     import time
 
-    names = [name] if name else [t["name"] for t in call(options, "GET", "/v1/targets")["items"]]
+    there = [] if name else call(options, "GET", "/v1/targets")["items"]
+    names = [name] if name else [item["name"] for item in there if not item.get("removed_at")]
     good = True
     for one in names:
-        if confirm:
-            call(options, "POST", f"/v1/targets/{one}/confirm")
+        if answer:
+            call(options, "POST", f"/v1/targets/{one}/confirm", json={"answer": answer})
         asked = call(options, "POST", f"/v1/targets/{one}/sweeps", json={"betas": list(wanted)})
         while asked["outcome"] in ("queued", "running"):
             time.sleep(0.5)
@@ -268,10 +304,8 @@ def _probe_remotely(
 @click.option("--script", metavar="FILE", help="What it accepts and when, in JSON or TOML.")
 def simulate(host: str, port: int, script: str | None) -> None:
     """Start the simulator of the upstream platforms, to try clients and probing against."""
-    try:
-        from registry import simulator
-    except ImportError:
-        raise click.ClickException(SERVER_HINT) from None
+    from registry import simulator
+
     try:
         simulator.run(host, port, script)
     except simulator.SimulatorError as error:
@@ -279,12 +313,18 @@ def simulate(host: str, port: int, script: str | None) -> None:
 
 
 @cli.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Port of its own service (default: a free one).",
+)
 @click.option("--exit", "leave", is_flag=True, help="End when the story is told.")
 def demo(port: int, leave: bool) -> None:
-    """Show it all: a beta works, dies upstream, is found out, and is no longer served."""
-    try:
-        from registry import demo as story
-    except ImportError:
-        raise click.ClickException(SERVER_HINT) from None
+    """Show it all: a beta works, dies upstream, is found out, and is no longer served.
+
+    Its service, its database and its upstream are its own, whatever runs or is set here, and go with it.
+    """
+    from registry import demo as story
+
     story.run(port, leave=leave)

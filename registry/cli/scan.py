@@ -77,8 +77,9 @@ def scan(
 ) -> int:
     """Find betas in files and folders (- is standard input), and judge each place.
 
-    Honours .gitignore; skips binary files; follows no links. A comment `beta-registry: ignore` on a
-    line, or `beta-registry: ignore-next-line` above it, passes over its betas, or those it names.
+    Honours .gitignore; skips binary files, and reports and baselines of earlier scans; follows no links.
+    A comment `beta-registry: ignore` on a line, or `beta-registry: ignore-next-line` above it, passes over
+    its betas, or those it names.
 
     Exit code 2: deprecated, needless or unknown; 3: retired or refused; the highest wins. Files that
     cannot be read are told on stderr and passed over; the exit code is 1 for them if nothing is worse.
@@ -136,11 +137,12 @@ def _scan(
 
 
 def _accept(found: Report, baseline: str) -> int:
+    from registry.scanning import counted
     from registry.scanning.judging import baseline_of
 
     accepted = baseline_of(found.findings)
     Path(baseline).write_text(json.dumps(accepted, indent=2, sort_keys=True) + "\n", "utf-8")
-    click.echo(f"{baseline} accepts {len(accepted['fingerprints'])} places.")
+    click.echo(f"{baseline} accepts {counted(len(accepted['fingerprints']), 'place')}.")
     return 0
 
 

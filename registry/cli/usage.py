@@ -123,15 +123,19 @@ class _Plan:
 
     def how(self, head: Sequence[Line]) -> How:
         """Decide how to read a file that begins with these lines."""
-        from registry.core.logs import How, recognise
+        from registry.core.logs import How, check_columns, recognise
 
         format_: Any = self.format
+        if format_ == "list" and self.paths:
+            raise click.UsageError("A list has no fields to map; leave --map or --format list out.")
         if format_ not in ("csv", "list"):  # those may begin with anything
-            found = recognise(head, self.paths.get("beta", ()))
+            found = recognise(head, [path for paths in self.paths.values() for path in paths])
             format_ = found if format_ == "auto" else format_
         if format_ == "list" and not self.defaults["service"]:
             raise click.UsageError("A list names no service; say whose it is with --service NAME.")
-        return How(format=format_, paths=self.paths, **self.defaults)
+        how = How(format=format_, paths=self.paths, **self.defaults)
+        check_columns(head, how)
+        return how
 
 
 @dataclass(slots=True)

@@ -23,18 +23,16 @@ from registry.client.snapshot import Clock, Held, Line, Store, cache_folder
 from registry.client.worker import Worker
 from registry.core.answers import classify
 from registry.core.errors import Invalid, RegistryError
-from registry.core.names import PLATFORMS, Platform, is_well_formed, parse, read_header
+from registry.core.names import NAME_MAX, PLATFORMS, Platform, is_well_formed, parse, read_header
 from registry.core.resolution import Ask, Dropped, Place, Resolution, Sent, Warning_
 
 __all__ = ["Registry"]
 
 log: Final = logging.getLogger("registry.client")
 
-MEMO: Final = 4096
-"""Answers remembered; the memo is dropped whole when it is full, and when the facts or the day change."""
-
 _TOLD_MAX: Final = 2000
 _REFUSALS_EVERY: Final = 5.0
+_DAY: Final = 86400.0
 _POLICIES: Final = ("strict", "filter", "advise")
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _LOUD: Final = frozenset(
@@ -52,9 +50,9 @@ _Key = tuple[tuple[str, ...], tuple[str, ...], str, str | None, str | None, str 
 class Registry:
     """What to send, answered on this machine; safe to share between threads and tasks.
 
-    `url`: the registry (else `BETA_REGISTRY_URL`; without either the bundled catalog answers). `token`: for
-    usage reports a token of scope `report`, for reading one of `read` where reading is not open to all
-    (else `BETA_REGISTRY_TOKEN`). With `service` usage is counted and reported, under `environment`.
+    `url`: the registry (else `BETA_REGISTRY_URL`; without either the bundled catalog answers). `token`: of
+    scope `report`, for usage reports and for reading where that is not open to all (else
+    `BETA_REGISTRY_TOKEN`). With `service` usage is counted and reported, under `environment`.
     `policy`: `advise` (removes nothing, warns), `filter` (drops what would fail), `strict` (raises).
     `refresh`, `flush`: how often facts are asked for and usage is sent. `cache`: a folder, None for the
     user's own, False for none. `http`: an `httpx2.Client` of your own, for proxies or certificates.
@@ -188,18 +186,16 @@ class Registry:
         worker = self._worker
         if worker is not None and worker.thread is None:
             worker.ensure()
-        if self._clock() >= held.midnight:
+        if not held.midnight - _DAY <= self._clock() < held.midnight:
             held.begin_day()
         try:
-            known: Header | None = held.memo.get(key)
+            known: Header | None = held.memo.held.get(key)
         except TypeError:  # something that is no text
             known, key = None, _as_text(key)
         if known is not None:
             return known
         known = self._make(held, key)
-        if len(held.memo) >= MEMO:
-            held.memo.clear()
-        held.memo[key] = known
+        held.memo.keep(key, known, known.size + _length(key))
         return known
 
     def _make(self, held: Held, key: _Key) -> Header:
@@ -260,7 +256,7 @@ class Registry:
         where = answer.platform
         for sent in answer.betas:
             for warning in sent.warnings:
-                once = (sent.requested, warning.code, where)
+                once = (sent.requested[:NAME_MAX], warning.code, where)
                 if once not in self._told:
                     level = logging.WARNING if warning.code in _LOUD else logging.DEBUG
                     text = f"{sent.requested} is sent ({warning.code} on {where}): {warning.detail}"
@@ -271,7 +267,8 @@ class Registry:
             text = (
                 f"{dropped.requested} is not sent ({dropped.reason} on {where}): {dropped.detail}"
             )
-            self._say(level, (dropped.requested, dropped.reason, where), f"{text}{instead}")
+            once = (dropped.requested[:NAME_MAX], dropped.reason, where)
+            self._say(level, once, f"{text}{instead}")
 
     def body_fields(self, beta: str) -> tuple[str, ...]:
         """Return the fields of a request's body that this beta allows."""
@@ -416,6 +413,12 @@ def _unjudged(
         ),
     )
     return Header(resolution, asked, held, problem)
+
+
+def _length(key: _Key) -> int:
+    """Return how many characters a question has."""
+    wanted, sent, *place = key
+    return sum(len(str(part)) for part in (*wanted, *sent, *place))
 
 
 def _as_text(key: _Key) -> Any:

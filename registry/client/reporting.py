@@ -22,6 +22,7 @@ import httpx2
 
 from registry.client.snapshot import FAILURES, Clock, Line
 from registry.core.facts import Json, rfc3339
+from registry.core.redaction import open_urls
 
 __all__ = ["Reporter"]
 
@@ -148,7 +149,7 @@ class Reporter:
                 f"{self._line.url}/v1/usages", content=batch.body, headers=headers, timeout=_TIMEOUT
             )
         except FAILURES as error:
-            return self._kept(str(error) or type(error).__name__)
+            return self._kept(open_urls(str(error)) or type(error).__name__)
         if answer.is_success:
             self._failing = False
             return True

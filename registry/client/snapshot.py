@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final, Literal
 
 import httpx2
@@ -24,6 +25,7 @@ import httpx2
 from registry.core.changes import snapshot_of
 from registry.core.errors import RegistryError, Unavailable
 from registry.core.facts import Json, Snapshot
+from registry.core.memo import Memo
 from registry.core.resolution import Ask, Resolver
 from registry.core.wire import snapshot_from_json
 from registry.sources import SourceError
@@ -42,7 +44,10 @@ FAILURES: Final = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, Run
 MAX_BYTES: Final = 32 * 1024 * 1024
 _FORMAT: Final = "beta-registry/client-cache-1"
 _TIMEOUT: Final = 10.0
+_MEMO: Final = 8 * 1024 * 1024
+"""Bytes of answers remembered; dropped whole when full, and when the facts or the day change."""
 _ASKS: Final = 256
+_PLACE_MAX: Final = 1000
 _WORDS: Final = {
     "registry": "the facts it gave before",
     "cache": "the facts kept on disk",
@@ -65,13 +70,16 @@ class Held:
     clock: Clock
     keep: float
     etag: str | None = None
-    memo: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    memo: Memo[tuple[Any, ...], Any] = field(default_factory=lambda: Memo(_MEMO))
     asks: dict[tuple[str | None, ...], Ask] = field(default_factory=dict)
     today: date = date.min
     midnight: float = 0.0
     kinds: dict[str, tuple[str, str]] = field(default_factory=dict)
+    old: float = field(init=False)
+    begun: float = field(init=False)
 
     def __post_init__(self) -> None:
+        self.confirm(self.confirmed_at)
         betas = self.snapshot.betas
         self.kinds = {beta.feature: ("feature", beta.feature) for beta in betas.values()}
         self.kinds.update((name, ("beta", name)) for name in betas)
@@ -90,15 +98,21 @@ class Held:
                 policy=policy or default,
                 on_unknown=on_unknown,
             )
-            if len(self.asks) >= _ASKS:
-                self.asks.clear()
-            self.asks[place] = known
+            if sum(len(str(part)) for part in place) <= _PLACE_MAX:
+                if len(self.asks) >= _ASKS:
+                    self.asks.clear()
+                self.asks[place] = known
         return known
+
+    def confirm(self, at: float) -> None:
+        """Note that the facts were current then; `old` is their age now, by a clock that may be set."""
+        self.confirmed_at = at
+        self.old, self.begun = max(0.0, self.clock() - at), monotonic()
 
     def begin_day(self) -> None:
         """Forget the answers of the day before: dates decide too."""
         self.today = datetime.fromtimestamp(self.clock(), UTC).date()
-        self.memo = {}
+        self.memo = Memo(_MEMO)
         tomorrow = datetime.combine(self.today + timedelta(days=1), time.min, UTC)
         self.midnight = tomorrow.timestamp()
 
@@ -110,7 +124,8 @@ class Held:
     @property
     def age(self) -> float:
         """Seconds since these facts were known to be current."""
-        return max(0.0, self.clock() - self.confirmed_at)
+        # A clock that is set back makes nothing younger, and one that nobody can set sleeps with its machine.
+        return max(self.clock() - self.confirmed_at, self.old + monotonic() - self.begun)
 
     @property
     def stale(self) -> bool:
@@ -201,7 +216,7 @@ class Store:
         try:
             answer = self._ask(etag, token=not self._anonymous)
             if answer[0] in (401, 403) and not self._anonymous and self._line_has_token():
-                # A token of scope `report` may not read, and reading is usually open to all.
+                # A token that may not read, or has ended: reading is usually open to all.
                 answer = self._ask(etag, token=False)
                 self._anonymous = answer[0] in (200, 304)
         except FAILURES as error:
@@ -236,7 +251,8 @@ class Store:
         now = self._clock()
         if answer is None:
             # What was on disk is then current after all, and the registry's word.
-            held.confirmed_at, held.origin = now, "registry"
+            held.confirm(now)
+            held.origin = "registry"
             self._touch(now)
             return
         body, etag = answer

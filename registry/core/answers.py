@@ -21,8 +21,9 @@ from itertools import islice
 from typing import Any, Final, Literal
 
 from registry.core.names import ANTHROPIC_OPERATED, NAME_MAX, parse, read_header
+from registry.core.redaction import mask_secrets
 
-__all__ = ["Meaning", "Pasted", "Reason", "Verdict", "classify", "mask_secrets", "read_pasted"]
+__all__ = ["Meaning", "Pasted", "Reason", "Verdict", "classify", "read_pasted"]
 
 Verdict = Literal[
     "accepted", "refused", "restricted", "model_unsupported", "beta_missing", "inconclusive"
@@ -497,10 +498,19 @@ _FEATURE = _rule(r"""
     |tool[- ]search|agent skills|code[- ]execution""")
 _NOT_GRANTED = _rule(r"""
     (?:not|n't)(?: yet| currently| been)* (?:available|enabled|allowed|permitted|included|activated|granted
-    |enrolled|entitled|authori[sz]ed|eligible|supported)\b.{0,60}?\b(?:subscription|organi[sz]ation|org
-    |plan|workspace|account|tier|key|team|project|via (?:the )?api)\b
+    |enrolled|entitled|authori[sz]ed|eligible|supported)\b.{0,60}?\b(?:(?:subscription|organi[sz]ation|org
+    |plan|workspace|account|tier|key|team|project)s?|via (?:the )?api)\b
     |(?:subscription|organi[sz]ation|plan|workspace|account|tier|key|team|you)\b.{0,30}?(?:not|n't)
-    (?: yet| currently)*\x20(?:have access|enrolled|entitled|include|eligible|authori[sz]ed|have permission)
+    (?: yet| currently)*\x20(?:have access|enrolled|entitled|include|eligible|authori[sz]ed|have permission
+    |permitted|allowed)
+    |(?:subscription|organi[sz]ation|plan|workspace|account|tier|team)s?\b.{0,30}?(?:can ?not|can't) use\b
+    |(?:administrator|admin|owner|organi[sz]ation|workspace)\b.{0,30}?\bha(?:s|ve) (?:disabled|turned off|blocked)\b
+    |(?:disabled|turned off|blocked) (?:by|for) (?:your|this|the) (?:administrator|admin|owner|organi[sz]ation|org
+    |workspace|account|plan|team|project)\b
+    |\brequires? (?:an? |the |your )?(?:[\w-]+ ){0,3}(?:plan|subscription|tier)\b
+    |\bonly (?:available|enabled|offered|supported) (?:to|for|on|in|with|under)\b.{0,60}?\b(?:plans?|subscriptions?
+    |subscribers?|organi[sz]ations?|orgs?|tiers?|customers?|accounts?|workspaces?)\b
+    |\bmust (?:be enrolled in|enroll in|accept the .{0,30}?terms)\b|\bbeta access (?:is )?(?:denied|required)
     |\baccess (?:to|for) .{0,60}?(?:limited|restricted|denied|not been granted|by invitation|required)
     |(?:incompatible|not compatible) with .{0,60}?beta
     |(?:usage|credits?|upgrade|plan|approval|enrollment|allowlist\w*) (?:is|are) required for""")
@@ -909,23 +919,7 @@ def _told_platform(
     return next((platform for platform, _, words in _PLATFORM_SIGNS if words.search(said)), None)
 
 
-# ---------------------------------------------------------------------- secrets and pasted text
-
-_SECRETS: Final = re.compile(
-    r"(?<![A-Za-z0-9_-])(?:sk-[\w-]{8,}|(?:AKIA|ASIA)[A-Z0-9]{12,}|eyJ[\w-]{6,}(?:\.[\w-]*){0,2}"
-    r"|(?:AIza|ya29\.|gh[pousr]_|whsec_|xox[a-z]-)[\w.-]{10,})"
-)
-_SECRET_VALUES: Final = re.compile(
-    r"((?:authorization|api[-_]?key|security-token|cookie|secret|auth_token|access_key|password)[\\\"']{0,8}"
-    r"\s{0,4}[:=]\s{0,4}[\\\"']{0,8}(?:(?:bearer|basic|token)\s{1,4})?+|\bbearer\s{1,4}|\b(?:credential|signature)=)"
-    r"(?!\*\*\*)[^\s\"'\\,;}<>]{4,}",
-    re.I,
-)
-
-
-def mask_secrets(text: str) -> str:
-    """Replace keys, tokens and the values of credential headers with `***`, wherever they stand."""
-    return _SECRETS.sub("***", _SECRET_VALUES.sub(r"\1***", text))
+# ------------------------------------------------------------------------------ pasted text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -302,6 +302,10 @@ def _with_standings(
             own = [c for c in claims if c.source == source and c.field == field]
             if own:
                 deciding[field] = own[-1]
+        elif speaking is None:
+            open_ = next((item for item in here if pending(item)), None)
+            if open_ is not None:
+                known[platform] = replace(known[platform], pending=to_json(pending(open_)))
         exceptions += _exceptions(known[platform], here)
     return replace(beta, platforms=known, exceptions=tuple(exceptions))
 
@@ -506,18 +510,24 @@ def _at_sunset(beta: Beta, now: datetime) -> Beta:
 
 def _accepted_since(beta: Beta, day: date) -> str | None:
     for platform, state in beta.platforms.items():
-        checked = state.checked_at
-        if state.basis == "probed" and state.accepted and checked and checked.date() > day:
+        if _accepted_after(state, day):
             return platform
     return None
+
+
+def _accepted_after(state: PlatformState, day: date | None) -> bool:
+    """Say whether a target accepted it after that day: what was accepted before says nothing of an end."""
+    if state.basis != "probed" or not state.accepted or day is None:
+        return bool(state.basis == "probed" and state.accepted)
+    return state.checked_at is not None and state.checked_at.date() > day
 
 
 def _accepted(beta: Beta, stated: bool | None) -> bool | None:
     """Say whether the header is taken: probed, stated, or implied by a trusted status."""
     if beta.status == "retired" and beta.basis == "probed":
         return False
-    probed = [state for state in beta.platforms.values() if state.basis == "probed"]
-    if any(state.accepted for state in probed):
+    end = (beta.retired_on or beta.status_since) if beta.status == "retired" else None
+    if any(_accepted_after(state, end) for state in beta.platforms.values()):
         return True
     if stated is not None:
         return stated
@@ -551,7 +561,8 @@ def _disputed_by_probing(beta: Beta) -> str | None:
     for platform, state in beta.platforms.items():
         if platform not in ANTHROPIC_OPERATED or state.basis != "probed" or beta.basis == "probed":
             continue
-        if beta.status == "retired" and state.accepted and beta.header_effect != "ignored":
+        late = _accepted_after(state, beta.retired_on or beta.status_since)
+        if beta.status == "retired" and late and beta.header_effect != "ignored":
             return f"Retired by {beta.basis} evidence, yet accepted on {platform}."
         if beta.status == "ga" and state.state == "refused":
             return f"Generally available by {beta.basis} evidence, yet refused on {platform}."
@@ -630,10 +641,10 @@ def diff(before: Beta | None, found: Derived, now: datetime, *, backfill: bool) 
         )  # fmt: skip
 
     if "status" in changed:
-        kind = _STATUS_EVENT[after.status]
-        if before.status == "retired" and kind == "beta.changed":
-            kind = "beta.restored"
-        add(kind, changed & _WITH_STATUS, after.status_reason, effective_on=after.status_since)
+        kind, on = _STATUS_EVENT[after.status], after.status_since
+        if before.status == "retired" and (kind == "beta.changed" or before.basis == "probed"):
+            kind, on = "beta.restored", now.date()
+        add(kind, changed & _WITH_STATUS, after.status_reason, effective_on=on)
         changed -= _WITH_STATUS
     if "superseded_by" in changed and after.superseded_by:
         add("beta.superseded", ["superseded_by"], f"Use {after.superseded_by} instead.",
@@ -688,8 +699,8 @@ def _platform_events(before: Beta, found: Derived, now: datetime, backfill: bool
         known = before.platforms.get(platform, PlatformState())
         old, new = _state_content(known), _state_content(state)
         keys = sorted(key for key in new if old[key] != new[key])
-        if not keys:
-            continue
+        if not set(keys) - {"target"}:
+            continue  # which of several targets was asked last is no change of what is known
         turned = known.state != state.state
         kind: EventType = _STATE_EVENT[state.state] if turned else "beta.changed"
         claim = found.deciding.get(f"platforms.{platform}.state")

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Final
 
-from registry.core.answers import Meaning, classify, mask_secrets
+from registry.core.answers import Meaning, classify
 from registry.core.errors import RegistryError
 from registry.core.facts import Json, Snapshot
 from registry.core.names import PLATFORMS, is_well_formed
+from registry.core.redaction import mask_secrets
 from registry.core.resolution import Ask, Place, resolve, successor
 
 __all__ = ["commands", "diagnose"]

@@ -8,26 +8,35 @@
      └── Unavailable   try again later: a database, an upstream or a job is away
 
 Each carries one sentence for a person (`detail`), a stable `slug` that names the problem type, and
-`extra` members for programs. The core knows no status codes: `web/errors.py` maps these to RFC 9457
-problem documents and `cli/` to one line on stderr.
+`extra` members for programs. `detail` is for everybody: no URL in it shows user, password, query or
+fragment. What only those who run the service may read stands in `inside`. The core knows no status
+codes: `web/errors.py` maps these to RFC 9457 problem documents and `cli/` to one line on stderr.
 """
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from registry.core.redaction import open_urls
+
 __all__ = ["Conflict", "Forbidden", "Invalid", "NotFound", "RegistryError", "Unavailable"]
 
 
 class RegistryError(Exception):
-    """Base of all refusals; `str(error)` is the sentence that is shown to a person."""
+    """Base of all refusals; `str(error)` is the sentence for those who run the service, and for its log."""
 
     default_slug: ClassVar[str] = "error"
 
     def __init__(
-        self, detail: str, *, slug: str | None = None, extra: Mapping[str, Any] | None = None
+        self,
+        detail: str,
+        *,
+        slug: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+        inside: str | None = None,
     ) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        self.detail = open_urls(detail)
+        self.inside = open_urls(inside) if inside else None
+        super().__init__(self.inside or self.detail)
         self.slug = slug or self.default_slug
         self.extra: dict[str, Any] = dict(extra or {})
 

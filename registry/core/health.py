@@ -19,6 +19,7 @@ from datetime import date
 from typing import Final, Literal, get_args
 
 from registry.core.facts import PlatformState, Snapshot
+from registry.core.memo import Memo
 from registry.core.names import PLATFORMS
 from registry.core.resolution import check
 
@@ -53,8 +54,10 @@ _ISSUE_OF: Final[dict[str, Issue]] = {
     "unknown": "unknown",
     "malformed": "unknown",
 }
-MEMO: Final = 20_000
-"""Judgements remembered."""
+MEMO: Final = 16 * 1024 * 1024
+"""Bytes of judgements remembered: some 15,000."""
+ENTRY: Final = 1000
+"""Bytes that one takes with its sentences, beside its model (measured)."""
 
 _FAILING: Final = frozenset({"retired", "refused", "wrong_model", "wrong_endpoint"})
 
@@ -82,7 +85,7 @@ class Judge:
 
     def __init__(self, snapshot: Snapshot, today: date) -> None:
         self.snapshot, self.today = snapshot, today
-        self._made: dict[tuple[str, str | None, str | None], Judgement] = {}
+        self._made: Memo[tuple[str, str | None, str | None], Judgement] = Memo(MEMO)
         self._known = set(snapshot.betas) | {
             name
             for beta in snapshot.betas.values()
@@ -97,11 +100,10 @@ class Judge:
         if name not in self._known:
             return _unknown(name)  # at once: looking for similar names would take its time
         key = name, platform if platform in PLATFORMS else None, model
-        found = self._made.get(key)
+        found = self._made.held.get(key)
         if found is None:
-            if len(self._made) >= MEMO:
-                self._made.clear()
-            found = self._made[key] = self._judge(*key)
+            found = self._judge(*key)
+            self._made.keep(key, found, ENTRY + len(model or ""))
         return found
 
     def knows(self, name: str) -> bool:

@@ -1,10 +1,11 @@
 """What lines of a gateway's log say: which service sent which betas, when, and whether they were taken.
 
-    recognise  the first lines -> the format, or one sentence on why they are none
-    read       lines -> readings: what one record says, or why it is skipped
+    recognise      the first lines -> the format, or one sentence on why they are none
+    check_columns  whether a table has the columns that are looked for
+    read           lines -> readings: what one record says, or why it is skipped
 
-A record is a line, or in CSV as many lines as its quoted cells span. Nothing but `recognise` raises; a
-record that cannot be read is a reading with its reason. Memory is bounded by the longest record.
+A record is a line, or in CSV as many lines as its quoted cells span. `read` never raises: a record that
+cannot be read is a reading with its reason. Memory is bounded by the longest record.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from textwrap import shorten
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from registry.core.answers import classify
@@ -33,6 +35,7 @@ __all__ = [
     "How",
     "Reading",
     "Seen",
+    "check_columns",
     "read",
     "recognise",
 ]
@@ -117,6 +120,10 @@ _ENVOY_TEXT: Final = (
     'json_format add anthropic_beta: "%REQ(ANTHROPIC-BETA)%", start_time: "%START_TIME%", '
     'response_code: "%RESPONSE_CODE%" and authority: "%REQ(:AUTHORITY)%".'
 )
+_NO_COLUMN: Final = (
+    "This is a table with the columns {}, and none of them is known to hold betas; say which does with "
+    "--map beta=COLUMN{}."
+)
 _JSON_ARRAY: Final = (
     "This is one JSON array, and not one object a line; `jq -c '.[]' FILE` makes it so, and FILE can "
     "then be - for standard input."
@@ -190,20 +197,82 @@ class _Skip(Exception):
 
 
 def recognise(first: Sequence[Line], mapped: Sequence[str] = ()) -> Format:
-    """Tell the format by the first lines; `mapped` are the caller's paths to betas. Raises `Invalid`."""
-    texts = [line.raw.decode("utf-8", "replace").strip() for line in first]
-    start = next((text for text in texts if text), "")
+    """Tell the format by the first lines; `mapped` are the caller's own paths. Raises `Invalid`.
+
+    What is mapped has fields, and so is a table where it is not JSON. A table whose columns are not known to
+    hold betas is no list of them: then the caller has to say which does.
+    """
+    texts = [text for text in map(_text_of, first) if text]
+    start = texts[0] if texts else ""
     if re.match(r'\[[^\]]{8,40}\] "[A-Z-]+ ', start):
         raise Invalid(_ENVOY_TEXT)
     if start.startswith("["):
         raise Invalid(_JSON_ARRAY)
     if start.startswith("{"):
         return _recognise_json(start, first)
-    cells = {cell.strip(' "').lower() for cell in re.split(_DELIMITERS, start)}
-    if {"request_id", "starttime"} <= cells:
+    names = {name.lower() for name in _columns(start)}
+    if {"request_id", "starttime"} <= names:
         return "litellm"
-    columns = {path.split(".")[0].lower() for path in mapped} | {*_HEADERS, "beta", "betas"}
-    return "csv" if cells & columns else "list"
+    if mapped or names & {*_HEADERS, "beta", "betas"}:
+        return "csv"
+    if _begins_a_table(texts):
+        raise Invalid(_NO_COLUMN.format(_listed(_columns(start)), ", or --format list"))
+    return "list"
+
+
+def _text_of(line: Line) -> str:
+    return line.raw.decode("utf-8", "replace").strip()
+
+
+def _columns(start: str) -> list[str]:
+    """Return the names in the header line of a table."""
+    csv.field_size_limit(LINE_MAX)
+    try:
+        cells = next(csv.reader([start], delimiter=_delimiter(start)), [])
+    except csv.Error:
+        cells = re.split(_DELIMITERS, start)
+    return [cell.strip() for cell in cells]
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return shorten(", ".join(columns), 300, placeholder=" ...")
+
+
+def _begins_a_table(texts: Sequence[str]) -> bool:
+    """Say whether the first of some lines names columns, and is no list of betas or header line.
+
+    It holds no date and no number, while the line after it holds a date in as many cells; or one of several
+    names is that of a usual column.
+    """
+    start, following = texts[0] if texts else "", texts[1] if len(texts) > 1 else ""
+    columns = _columns(start)
+    counts = any(word.isdigit() for word in re.split(r"[\s,;]+", start))
+    if start.startswith("#") or counts or _DATED.search(start):
+        return False
+    if len(columns) == 1 and not re.fullmatch(r"\w+", start):
+        return False
+    usual = {path for paths in _COMMON.values() for path in paths}
+    known = len(columns) > 1 and any(name.lower() in usual for name in columns)
+    return known or bool(len(_columns(following)) == len(columns) and _DATED.search(following))
+
+
+def check_columns(first: Sequence[Line], how: How) -> None:
+    """Raise `Invalid` if these first lines are a table without a column that is looked for."""
+    start = next(filter(None, map(_text_of, first)), "")
+    if not start or start.startswith("{") or how.format in ("jsonl", "list"):
+        return
+    columns = _columns(start)
+    row = dict.fromkeys(columns)
+    for name in FIELDS:
+        paths = how.path(name) if name in how.paths or how.format == "csv" else ()
+        if not paths or any(_possible(_steps(path), row) for path in paths):
+            continue
+        if name in how.paths:
+            raise Invalid(
+                f"There is no column {' or '.join(map(repr, paths))} for {name}; there are {_listed(columns)}."
+            )
+        if name == "beta":
+            raise Invalid(_NO_COLUMN.format(_listed(columns), ""))
 
 
 def _recognise_json(start: str, first: Sequence[Line]) -> Format:
@@ -230,7 +299,7 @@ def read(lines: Iterable[Line], how: How) -> Iterator[Reading]:
     is_csv = how.format == "csv" or (head and not head[0].raw.lstrip().startswith(b"{"))
     lines = itertools.chain(head, lines)
     if is_csv and how.format != "jsonl":
-        return _read_csv(lines, fields, _delimiter(head))
+        return _read_csv(lines, fields, _delimiter(_text_of(head[0]) if head else ""))
     return _read_lines(lines, _read_json, fields)
 
 
@@ -294,7 +363,7 @@ def _read_list(text: str, fields: _Fields) -> Seen | None:
 
 
 def _can_be_name(name: str) -> bool:
-    return is_well_formed(name) and not name.isdigit()
+    return is_well_formed(name) and re.search("[A-Za-z]", name) is not None
 
 
 # --- CSV ------------------------------------------------------------------------------------------
@@ -355,9 +424,9 @@ class _Source:
 _DELIMITERS: Final = "[,;\t]"
 
 
-def _delimiter(head: Sequence[Line]) -> str:
-    """Return what separates the names of the columns."""
-    found = Counter(re.findall(_DELIMITERS, head[0].raw.decode("utf-8", "replace")) if head else ())
+def _delimiter(start: str) -> str:
+    """Return what separates the names of the columns in a header line."""
+    found = Counter(re.findall(_DELIMITERS, start))
     return found.most_common(1)[0][0] if found else ","
 
 
@@ -622,6 +691,7 @@ def _count(word: str | None) -> int:
     return count
 
 
+_DATED: Final = re.compile(r"20\d\d[-_.]?[01]\d[-_.]?[0-3]\d", re.ASCII)
 _EPOCH: Final = re.compile(r"\d{9,20}(?:\.\d+)?", re.ASCII)
 _NANOSECONDS: Final = re.compile(r"(\.\d{6})\d+")
 _COMMON_LOG: Final = "%d/%b/%Y:%H:%M:%S %z"

@@ -10,16 +10,19 @@ A pure function over an immutable snapshot, run alike by the server and by clien
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property
+from heapq import nlargest
+from itertools import pairwise
 from typing import Any, Final, Literal, cast, get_args
 
 from registry.core.errors import Invalid, NotFound
 from registry.core.facts import Beta, Exception_, Json, PlatformState, Snapshot, State, Status
 from registry.core.names import (
     ANTHROPIC_OPERATED,
+    NAME_MAX,
     PLATFORMS,
     Platform,
     is_well_formed,
@@ -59,11 +62,10 @@ MAX_NAMES: Final = 500
 
 _LIVE: Final = ("active", "deprecated")
 
-_MEMO: Final = 2048
-"""Judgements remembered at one place; the names in a header are whatever somebody sends."""
-
-_PLACES: Final = 128
-"""Places remembered by a `Resolver`; models are free text too."""
+_PLACES: Final = 32
+"""Places remembered by a `Resolver`, each with the names that are known there: some megabytes at most."""
+_PLACE_MAX: Final = 1000
+"""Characters that describe a place which is remembered; models are free text."""
 
 _POLICIES: Final = get_args(Policy)
 _ON_UNKNOWN: Final = get_args(OnUnknown)
@@ -332,11 +334,14 @@ def _with_answers(item: _Judged) -> _Judged:
 
 
 class _Judge:
-    """Judges betas and features at one place. It remembers `_MEMO` judgements of the snapshot."""
+    """Judges betas and features at one place. It remembers its judgements of names that are known.
 
-    def __init__(self, snapshot: Snapshot, place: Place) -> None:
+    The others are whatever somebody sends, so they are judged anew each time.
+    """
+
+    def __init__(self, snapshot: Snapshot, place: Place, index: _Index) -> None:
         self.place = place
-        self._snapshot, self._place = snapshot, place
+        self._snapshot, self._place, self._index = snapshot, place, index
         self._memo: dict[tuple[str, str], _Judged] = {}
 
     def item(self, asked: tuple[str, str]) -> _Judged:
@@ -345,9 +350,8 @@ class _Judge:
         if known is None:
             kind, text = asked
             known = _with_answers(self.feature(text) if kind == "feature" else self.beta(text))
-            if len(self._memo) >= _MEMO:
-                self._memo.clear()
-            self._memo[asked] = known
+            if known.beta is not None:
+                self._memo[asked] = known
         return known
 
     def beta(self, name: str) -> _Judged:
@@ -363,7 +367,7 @@ class _Judge:
             )
         beta = self._snapshot.betas.get(name)
         if beta is None:
-            beta = self._by_other_name(name)
+            beta = self._index.by_other_name.get((self._place.platform, name))
             if beta is None:
                 return self._unknown(name)
             judged = self._judge(name, beta)
@@ -387,7 +391,7 @@ class _Judge:
 
     def feature(self, name: str) -> _Judged:
         """Judge a feature: its current beta here. Raises `Invalid` if it is ambiguous."""
-        betas = [beta for beta in self._snapshot.betas.values() if beta.feature == name]
+        betas = self._index.features.get(name)
         if not betas:
             return self._unknown(name, feature=True)
         current = current_of(betas, self._place)
@@ -433,16 +437,8 @@ class _Judge:
             names=() if feature else (name,),
             status="unknown",
             reason="unknown",
-            detail=_unknown_detail(name, self._snapshot, feature=feature),
+            detail=self._index.unknown(name, feature=feature),
         )
-
-    def _by_other_name(self, name: str) -> Beta | None:
-        """Find the beta that goes by this name on this platform."""
-        for beta in self._snapshot.betas.values():
-            known = beta.platforms.get(self._place.platform)
-            if known is not None and name in known.names:
-                return beta
-        return None
 
 
 def _problem(beta: Beta, view: View, place: Place) -> tuple[str | None, str]:
@@ -550,6 +546,7 @@ class Resolver:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
+        self._index = _Index(snapshot)
         self._judges: dict[tuple[str | None, ...], _Judge] = {}
 
     def resolve(
@@ -578,11 +575,17 @@ class Resolver:
         key = ask.platform, ask.api, ask.model, ask.endpoint, ask.target
         judge = self._judges.get(key)
         if judge is None:
-            judge = _Judge(self.snapshot, _place(self.snapshot, ask))
-            if len(self._judges) >= _PLACES:
-                self._judges.clear()
-            self._judges[key] = judge
+            judge = _Judge(self.snapshot, _place(self.snapshot, ask), self._index)
+            if sum(len(str(part)) for part in key) <= _PLACE_MAX:
+                if len(self._judges) >= _PLACES:
+                    self._judges.clear()
+                self._judges[key] = judge
         return judge
+
+    def judge(self, names: Sequence[str], ask: Ask) -> list[_Judged]:
+        """Judge betas by their names, conflicts among them included."""
+        judge = self._judge(ask)
+        return _with_conflicts([judge.item(("beta", name)) for name in names], judge.place)
 
 
 def _invalid_beta(invalid: list[Dropped], would_send: Resolution) -> Invalid:
@@ -794,10 +797,9 @@ def check(
         target=target,
         policy="filter",
     )
-    answer = resolve(snapshot, ask, today)
-    judge = _Judge(snapshot, answer.place)
-    judged = _with_conflicts([judge.item(("beta", name)) for name in names], answer.place)
-    verdicts = [_verdict(item) for item in judged]
+    resolver = Resolver(snapshot)
+    answer = resolver.resolve(ask, today)
+    verdicts = [_verdict(item) for item in resolver.judge(names, ask)]
     return {
         "valid": not any(item["verdict"] in _FAILS for item in verdicts),
         "value": answer.value,
@@ -865,17 +867,16 @@ def successor(
 
 def features(snapshot: Snapshot) -> list[dict[str, Json]]:
     """Return every feature: `feature`, `current`, `choices` (its live betas) and all `betas`."""
-    grouped: dict[str, list[Beta]] = {}
-    for beta in snapshot.betas.values():
-        grouped.setdefault(beta.feature, []).append(beta)
+    grouped = _Index(snapshot).features
     return [_feature(name, grouped[name]) for name in sorted(grouped)]
 
 
 def feature(snapshot: Snapshot, name: str) -> dict[str, Json]:
     """Return one feature in the same shape. Raises `NotFound`."""
-    betas = [beta for beta in snapshot.betas.values() if beta.feature == name]
-    if not betas:
-        raise NotFound(_unknown_detail(name, snapshot, feature=True))
+    index = _Index(snapshot)
+    betas = index.features.get(name)
+    if betas is None:
+        raise NotFound(index.unknown(name, feature=True))
     return _feature(name, betas)
 
 
@@ -889,23 +890,101 @@ def _feature(name: str, betas: list[Beta]) -> dict[str, Json]:
     }
 
 
-def _unknown_detail(name: str, snapshot: Snapshot, *, feature: bool) -> str:
-    shown = name[:140]
-    known = {beta.feature for beta in snapshot.betas.values()}
-    if feature and name in snapshot.betas:
-        return f"{shown} is a beta, not a feature; ask for it as a beta."
-    if not feature and name in known:
-        return f"{shown} is a feature, not a beta; ask for it as a feature."
-    near = did_you_mean(name, known if feature else snapshot.betas)
-    hint = f" Did you mean {', '.join(near)}?" if near else ""
-    return f"{shown} is not in the registry.{hint}"
+# --- Names that are not known ---------------------------------------------------------------------
+
+
+class _Index:
+    """The names of one snapshot. Each part is made when it is first asked for."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._betas = snapshot.betas
+
+    @cached_property
+    def features(self) -> Mapping[str, list[Beta]]:
+        """The betas of each feature."""
+        grouped: dict[str, list[Beta]] = {}
+        for beta in self._betas.values():
+            grouped.setdefault(beta.feature, []).append(beta)
+        return grouped
+
+    @cached_property
+    def by_other_name(self) -> Mapping[tuple[Platform, str], Beta]:
+        """Betas by the names that they go by on a platform."""
+        return {
+            (platform, name): beta
+            for beta in reversed(list(self._betas.values()))  # the first one named so counts
+            for platform, known in beta.platforms.items()
+            for name in known.names
+        }
+
+    @cached_property
+    def _near_betas(self) -> _Spellings:
+        return _Spellings(self._betas)
+
+    @cached_property
+    def _near_features(self) -> _Spellings:
+        return _Spellings(self.features)
+
+    def unknown(self, name: str, *, feature: bool) -> str:
+        """Say that a beta or feature is not known, and which names are like it."""
+        shown = name[:140]
+        if feature and name in self._betas:
+            return f"{shown} is a beta, not a feature; ask for it as a beta."
+        if not feature and name in self.features:
+            return f"{shown} is a feature, not a beta; ask for it as a feature."
+        near = (self._near_features if feature else self._near_betas).like(name)
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        return f"{shown} is not in the registry.{hint}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> tuple[str, ...]:
     """Return up to three known names that look like a misspelt one, the likeliest first."""
-    cut = name[:128].lower()
-    candidates = [other for other in known if abs(len(other) - len(cut)) <= 12]
-    wanted = parse(cut).feature
-    same = [other for other in candidates if parse(other).feature == wanted and other != name]
-    near = difflib.get_close_matches(cut, candidates, n=3, cutoff=0.8)
-    return tuple(dict.fromkeys([*sorted(same, reverse=True), *near]))[:3]
+    return _Spellings(known).like(name)
+
+
+_ALIKE: Final = 0.6
+"""Share of the pairs of letters that two spellings of a name have in common (Dice's coefficient)."""
+_LENGTHS: Final = 12
+"""Characters by which two such spellings may differ in length."""
+
+
+class _Spellings:
+    """Finds names by a misspelt one.
+
+    Names come from whoever asks, hundreds at once, so that the work is bounded: features are compared as
+    bits, one for each pair of letters that stand together, which takes some ten microseconds a name.
+    """
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._names: dict[str, list[str]] = {}
+        for name in sorted(known, reverse=True):
+            self._names.setdefault(parse(name).feature.lower(), []).append(name)
+        marked = [(feature, _pairs(feature)) for feature in self._names]
+        self._marks = [(len(name), bits, bits.bit_count(), name) for name, bits in marked]
+
+    def like(self, name: str) -> tuple[str, ...]:
+        """Return up to three names: other dates of the same feature, then those of the likest features."""
+        wanted = parse(name[:NAME_MAX].lower()).feature
+        length, bits = len(wanted), _pairs(wanted)
+        count = bits.bit_count()
+        alike = [
+            (share, feature)
+            for size, marks, total, feature in self._marks
+            if -_LENGTHS <= size - length <= _LENGTHS
+            and (share := 2 * (marks & bits).bit_count() / (count + total or 1)) >= _ALIKE
+            and feature != wanted
+        ]
+        near = [wanted, *(feature for _, feature in nlargest(3, alike))]
+        found = [other for feature in near for other in self._names.get(feature, ())]
+        return tuple([other for other in found if other != name][:3])
+
+
+def _pairs(text: str) -> int:
+    """Return which letters follow each other in a text, at once or after one more, as bits of a number.
+
+    Two letters that changed places so still leave most of it as it was.
+    """
+    bits = 0
+    for one, other in {*pairwise(text), *zip(text, text[2:])}:  # noqa: B905 - the longer one is cut
+        bits |= 1 << (ord(one) * 31 + ord(other)) % 1021
+    return bits

@@ -4,6 +4,7 @@
     headline(event, beta)      one line: what, since when, who is hit, what to do
     sentence(event, beta)      what changed, since when, how we know, what instead, who is affected
     severity(event, beta)      whether requests fail now
+    page(event, snapshot)      where a person reads on
 
 One table, `_WORDS`, holds what is said of each type of event. The words are plain text on one line:
 control characters and marks that turn the direction of writing are gone, and names stand in backquotes;
@@ -17,12 +18,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Final, Literal, TypeAlias
+from urllib.parse import quote
 
 from registry.core.facts import Beta, Event, EventType, Json, Snapshot
 from registry.core.names import PLATFORMS
 from registry.core.resolution import Place, successor
 
-__all__ = ["Severity", "Told", "headline", "plain", "sentence", "severity", "tell"]
+__all__ = ["Severity", "Told", "headline", "page", "plain", "sentence", "severity", "tell"]
 
 Severity = Literal["critical", "warning", "info"]
 
@@ -190,6 +192,16 @@ def _mapping(value: Json) -> Mapping[str, Json]:
 
 def _state(event: Event, side: Json) -> Mapping[str, Json]:
     return _mapping(_mapping(_mapping(side).get("platforms")).get(event.platform or ""))
+
+
+def page(event: Event, snapshot: Snapshot | None) -> str:
+    """Return the path of the dashboard's page on which a person reads of an event.
+
+    It is that of its beta, if there is one, else the changelog from the event on backwards.
+    """
+    if event.beta and (snapshot is None or event.beta in snapshot.betas):
+        return f"/betas/{quote(event.beta, safe='')}"
+    return f"/changelog?before={event.id + 1}"
 
 
 # --- Text -----------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from registry import catalog, targets
+from registry.core.due import is_due
 from registry.core.errors import Invalid
 from registry.core.facts import Event, EventType, Json, Snapshot, rfc3339, to_json
 from registry.core.health import AT_RISK, Judge, Judgement, judge_of
@@ -674,14 +675,14 @@ def _take_refusals(
 
 def _is_news(row: RefusalRow, count: int, now: datetime) -> bool:
     """Add refusals to what is remembered; says whether they are to be told now."""
-    if row.last_at < now - QUIET:
+    if is_due(now, row.last_at, QUIET):
         row.told_at = None
     second = int(now.timestamp())
     oldest = second - REFUSING_WITHIN.total_seconds()
-    recent = {at: number for at, number in row.recent if at > oldest}
+    recent = {at: number for at, number in row.recent if oldest < at <= second}
     recent[second] = recent.get(second, 0) + count
     row.recent = [[at, number] for at, number in sorted(recent.items())]
-    row.last_at = max(row.last_at, now)
+    row.last_at = now
     if row.told_at is not None or sum(recent.values()) < REFUSING_FROM:
         return False
     row.told_at = now
@@ -709,17 +710,26 @@ def ask_for_sweeps(session: Session, now: datetime) -> tuple[str, ...]:
     rows = session.scalars(
         sa.select(RefusalRow)
         .where(RefusalRow.last_at >= now - REFUSING_WITHIN)
-        .where(sa.or_(RefusalRow.asked_at.is_(None), RefusalRow.asked_at < now - ASK_AGAIN))
+        .where(
+            sa.or_(
+                RefusalRow.asked_at.is_(None),
+                RefusalRow.asked_at < now - ASK_AGAIN,
+                RefusalRow.asked_at > now,  # the clock was set back since
+            )
+        )
         .order_by(RefusalRow.platform, RefusalRow.beta)
         # Whoever holds the others asks for them, or the scheduler does.
         .with_for_update(skip_locked=True)
     ).all()
-    leads = session.scalar(sa.select(LeaseRow.expires_at).where(LeaseRow.name == "jobs"))
-    if not rows or leads is None or leads <= now:
+    leads = session.get(LeaseRow, "jobs")
+    if not rows or leads is None or leads.expires_at <= now:
         return ()
     asked: list[str] = []
     waits: set[str] = set()
-    for target in session.scalars(sa.select(TargetRow).order_by(TargetRow.name).with_for_update()):
+    configured = sa.select(TargetRow).where(TargetRow.removed_at.is_(None))
+    for target in session.scalars(configured.order_by(TargetRow.name).with_for_update()):
+        if leads.targets is not None and target.name not in leads.targets:
+            continue  # nobody would sweep it
         wanted = [row.beta for row in rows if row.platform in ("", target.platform)]
         if wanted and _ask(session, target.name, wanted, now):
             asked.append(target.name)
@@ -743,7 +753,7 @@ def _ask(session: Session, target: str, betas: list[str], now: datetime) -> bool
     if last is not None and last.outcome == "queued":  # the target's lock keeps it so
         last.betas = sorted({*last.betas, *betas})
         return True
-    if last is not None and last.asked_at > now - ASK_TARGET:
+    if last is not None and not is_due(now, last.asked_at, ASK_TARGET):
         return False
     targets.begin(session, target, "reported", now, queue=True, betas=sorted(set(betas)))
     return True

@@ -202,6 +202,7 @@ class _Wire(httpx2.BaseTransport):
     def close(self) -> None:
         if self._pool:
             self._pool.close()
+        self._pool = None
 
     def _connected(self, url: httpx2.URL) -> httpcore2.ConnectionPool:
         proxy = None
@@ -613,7 +614,7 @@ class Upstream:
         return replace(answer, seconds=time.monotonic() - start)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; the next request opens a new one."""
         self._wire.close()
 
     def curl(self, betas: Sequence[str], endpoint: str, path: str | None = None) -> str:

@@ -2,6 +2,7 @@
 
     walk      which files there are: ignore files, links, what cannot be read
     reading   what each file names, in bounded memory, on all processors
+    own       which files are reports and baselines of earlier scans
     judging   what is to be said of each place: verdict, fingerprint, what was accepted before
     owners    whose file it is, and where it can be seen
     usage     what is found, as a report of usage to the registry
@@ -17,12 +18,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
 from registry.core.facts import Snapshot
-from registry.scanning.formats import FORMATS, Report, summary
+from registry.scanning.formats import FORMATS, Report, counted, summary
 from registry.scanning.judging import Finding, Judge, known_names, read_baseline, with_baseline
 from registry.scanning.reading import Read, read_files, read_stream
 from registry.scanning.walk import Complain, walk
 
-__all__ = ["FORMATS", "STDIN", "Report", "read_baseline", "scan", "summary"]
+__all__ = ["FORMATS", "STDIN", "Report", "counted", "read_baseline", "scan", "summary"]
 
 STDIN = "-"
 """The path that stands for standard input."""
@@ -53,9 +54,9 @@ def scan(
         complain(path, sentence)
 
     findings: list[Finding] = []
-    files = binary = 0
+    files = binary = own = 0
     for read in _read(paths, known_names(snapshot), stdin, jobs, note):
-        files, binary = files + read.files, binary + read.binary
+        files, binary, own = files + read.files, binary + read.binary, own + read.own
         for problem in read.problems:
             note(*problem)
         for path, found in read.found:
@@ -65,6 +66,7 @@ def scan(
         problems=problems,
         files=files,
         binary=binary,
+        own=own,
         platform=platform,
         today=today,
         snapshot=snapshot,

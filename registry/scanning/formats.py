@@ -20,20 +20,22 @@ from registry import __version__
 from registry.core.facts import Json, Snapshot, rfc3339
 from registry.scanning.judging import Finding
 
-__all__ = ["FORMATS", "Report", "summary"]
+__all__ = ["COLUMNS", "FORMATS", "Report", "counted", "summary"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What a scan found, and against what it was judged.
 
-    `problems` are (path, sentence) of what could not be read; `binary` counts files that are no text.
+    `problems` are (path, sentence) of what could not be read; of the `files`, `binary` are not text and
+    `own` are reports and baselines of earlier scans, which are not read.
     """
 
     findings: Sequence[Finding]
     problems: Sequence[tuple[str, str]]
     files: int
     binary: int
+    own: int
     platform: str
     today: date
     snapshot: Snapshot
@@ -53,15 +55,17 @@ def summary(report: Report) -> str:
     suppressed = Counter(found.suppressed for found in report.findings if found.suppressed)
     told = [f"{count} {verdict}" for verdict, count in verdicts.most_common()]
     told += [f"{count} passed over by {why}" for why, count in sorted(suppressed.items())]
-    read = report.files - report.binary
+    read = report.files - report.binary - report.own
     skipped = [f"{report.binary:,} binary skipped"] if report.binary else []
+    skipped += [f"{counted(report.own, 'earlier report')} skipped"] if report.own else []
     skipped += [f"{len(report.problems):,} with problems"] if report.problems else []
-    where = f"{_count(read, 'file')}{' (' + ', '.join(skipped) + ')' if skipped else ''}"
-    found = f"{_count(len(report.findings), 'place')} of {_count(len(betas), 'beta')}"
+    where = f"{counted(read, 'file')}{' (' + ', '.join(skipped) + ')' if skipped else ''}"
+    found = f"{counted(len(report.findings), 'place')} of {counted(len(betas), 'beta')}"
     return f"{found} in {where}{': ' + ', '.join(told) if told else ''}."
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """Print a number of things: `1 place`, `1,200 places`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
@@ -102,6 +106,7 @@ def _json(report: Report) -> str:
             "summary": {
                 "files": report.files,
                 "binary": report.binary,
+                "own": report.own,
                 "places": len(report.findings),
                 "betas": len({found.beta for found in report.findings}),
                 "suppressed": sum(found.suppressed is not None for found in report.findings),
@@ -117,14 +122,14 @@ def _dumped(value: Json) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
 
 
-_COLUMNS: Final = (
+COLUMNS: Final = (
     "path", "line", "column", "beta", "verdict", "use_instead", "detail", "suppressed", "fingerprint",
 )  # fmt: skip
 
 
 def _csv(report: Report) -> str:
     out = io.StringIO()
-    writer = csv.DictWriter(out, _COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(out, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for found in report.findings:
         writer.writerow({key: _cell(value) for key, value in _finding_json(found).items()})

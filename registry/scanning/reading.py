@@ -1,7 +1,8 @@
 """What each file names: read in bounded memory, on all processors, in the order of the walk.
 
 A file is binary when a NUL stands in its first 8 KiB, unless a byte order mark says that it is UTF-16;
-those whose name says it already (`.pyc`, `.png`) are not opened.
+those whose name says it already (`.pyc`, `.png`) are not opened. What an earlier scan wrote is passed
+over (`own.py`).
 Files are handed to other processes in batches; a small tree is read in this one, where starting
 others would cost more than it saves.
 """
@@ -19,9 +20,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from registry.core.scan import Found, Scanner, may_hold
+from registry.scanning.own import is_own, is_own_json
 from registry.scanning.walk import Files
 
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ _FEW: Final = 3
 _BINARY: Final = (".pyc", ".so", ".png", ".jpg", ".jpeg", ".gif", ".zip", ".gz", ".whl", ".woff2")
 _UTF16: Final = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
+Skip = Literal["binary", "own"]
+"""Why the betas of a file do not count: it is no text, or what an earlier scan wrote."""
+
 
 @dataclass(slots=True)
 class Read:
@@ -50,6 +55,7 @@ class Read:
     problems: list[tuple[str, str]] = field(default_factory=list)
     files: int = 0
     binary: int = 0
+    own: int = 0
 
 
 def read_files(
@@ -151,14 +157,17 @@ def _read_batch(scanner: Scanner, batch: Sequence[Files]) -> Read:
             except OSError as error:
                 _complain(result, folder.name + file, f"{error.strerror or error}.")
                 continue
-            if found != []:
+            if found:
                 _note(result, folder.name + file, found)
     return result
 
 
-def _note(result: Read, name: str, found: list[Found] | None) -> None:
-    if found is None:
+def _note(result: Read, name: str, found: list[Found] | Skip) -> None:
+    if found == "binary":
         result.binary += 1
+        return
+    if found == "own":
+        result.own += 1
         return
     if len(found) > FOUND_MAX:
         _complain(result, name, f"More than {FOUND_MAX:,} betas; only the first are shown.")
@@ -175,7 +184,7 @@ def _printable(name: str) -> str:
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in name)
 
 
-def _scan_file(scanner: Scanner, path: str) -> list[Found] | None:
+def _scan_file(scanner: Scanner, path: str) -> list[Found] | Skip:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return _scan(scanner, handle)
@@ -183,18 +192,21 @@ def _scan_file(scanner: Scanner, path: str) -> list[Found] | None:
         os.close(handle)
 
 
-def _scan(scanner: Scanner, handle: int) -> list[Found] | None:
-    """Find the betas of an open file; None if it is binary."""
+def _scan(scanner: Scanner, handle: int) -> list[Found] | Skip:
+    """Find the betas of an open file, or say why they do not count."""
     text = _head(handle)
     encoding = _UTF16.get(text[:2])
     if encoding is None and b"\0" in text:
-        return None
+        return "binary"
+    if is_own(b"".join(_as_utf8([text[2:]], encoding)) if encoding else text):
+        return "own"
     following = b""
     if len(text) == _HEAD:
         text += os.read(handle, _PIECE)
         following = os.read(handle, _PIECE)
     if not following and encoding is None:
-        return scanner.find(text) if may_hold(text) else []
+        found = scanner.find(text) if may_hold(text) else []
+        return "own" if found and is_own_json(text) else found
     pieces = chain((text, following), iter(partial(os.read, handle, _PIECE), b""))
     return _scan_pieces(scanner, _as_utf8(pieces, encoding) if encoding else pieces)
 

@@ -8,14 +8,16 @@ that says what is wrong and how to mend it; `collect` turns every failure into t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from registry.core.facts import Cost, Finding, Json
+from registry.core.facts import Claim, Cost, Entry, Finding, Json
+from registry.core.redaction import hide, public_url, redact, secrets_of
 
 if TYPE_CHECKING:
     # Imported where it is used: the bundled catalog is read by commands that should start at once.
@@ -30,6 +32,7 @@ __all__ = [
     "fetch",
     "public_url",
     "quiet",
+    "shown",
 ]
 
 Progress = Callable[[int, int], None]
@@ -40,7 +43,10 @@ MAX_DOCUMENT: Final = 32 * 1024 * 1024
 
 
 class SourceError(Exception):
-    """A source cannot be read; the message is one sentence for an operator."""
+    """A source cannot be read; the message is one sentence, without secrets, for everybody to read."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(redact(sentence))
 
 
 class Source(Protocol):
@@ -62,13 +68,17 @@ def quiet(done: int, total: int) -> None:
     """Report progress to nobody."""
 
 
-def public_url(url: str) -> str:
-    """Return a URL as it may be shown: without user, password, query and fragment.
+def shown(location: str) -> str:
+    """Return where something was read as everybody may see it: a URL without secrets, a file's name."""
+    if _scheme(location) in ("http", "https"):
+        return public_url(location)
+    name = re.split(r"[?#]", location, maxsplit=1)[0].rstrip("/").rpartition("/")[2]
+    return hide(name, secrets_of(location)) or "the root folder"
 
-    A private package index is often configured with its token in the URL.
-    """
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+def _scheme(location: str) -> str:
+    found = re.match(r"\s*([A-Za-z][A-Za-z0-9+.-]*):", location)
+    return found[1].lower() if found else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +96,9 @@ class Document:
         try:
             return (self.body or b"").decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise SourceError(f"{self.location} is not UTF-8 text ({error.reason}).") from error
+            raise SourceError(
+                f"{shown(self.location)} is not UTF-8 text ({error.reason})."
+            ) from error
 
 
 def fetch(
@@ -104,7 +116,7 @@ def fetch(
     most `max_bytes`. Raises `SourceError`.
     """
     known = memo if memo and memo.get("location") == location else {}
-    scheme = urlsplit(location).scheme
+    scheme = _scheme(location)
     if scheme in ("http", "https"):
         return _fetch_url(http, location, known, max_bytes, accept)
     path = _path_of(location) if scheme == "file" else Path(location)
@@ -112,7 +124,8 @@ def fetch(
         with path.open("rb") as file:
             body = file.read(max_bytes + 1)
     except OSError as error:
-        raise SourceError(f"Cannot read {location}: {error.strerror or error}.") from error
+        why = error.strerror or type(error).__name__
+        raise SourceError(f"Cannot read {shown(location)}: {why}.") from error
     return _document(location, body, known, {}, Cost(bytes=len(body)), max_bytes)
 
 
@@ -146,6 +159,11 @@ def _fetch_url(
                 body += chunk
                 if len(body) > max_bytes:
                     break
+    except httpx2.InvalidURL:
+        # Its own text quotes what it takes for a port, which is often half of a password.
+        raise SourceError(
+            f"{public_url(url)} is not a valid URL; percent-encode a user and a password in it."
+        ) from None
     except httpx2.HTTPError as error:
         raise SourceError(
             f"Cannot reach {public_url(url)}: {error or type(error).__name__}."
@@ -165,7 +183,7 @@ def _document(
 ) -> Document:
     if len(body) > max_bytes:
         raise SourceError(
-            f"{location} is larger than {max_bytes:,} bytes; this is not the document."
+            f"{shown(location)} is larger than {max_bytes:,} bytes; this is not the document."
         )
     digest = hashlib.sha256(body).hexdigest()
     memo = {"location": location, "digest": digest, **kept}
@@ -180,14 +198,70 @@ def collect(
     now: datetime,
     progress: Progress = quiet,
 ) -> Finding:
-    """Run one source. Whatever goes wrong inside it becomes a `SourceError`."""
+    """Run one source. Whatever goes wrong inside it becomes a `SourceError`.
+
+    Nothing of what comes out, in words or as a link, holds a secret of the source's location or the folder of
+    a file: the changelog shows it to everybody.
+    """
+    hidden, folders = _private(source)
+
+    def said(text: str) -> str:
+        return redact(hide(_without(text, folders), hidden))
+
+    try:
+        found = _collect(source, http, memo, now, progress)
+    except SourceError as error:
+        raise SourceError(said(str(error))) from error
+    return replace(
+        found,
+        detail=said(found.detail),
+        claims=tuple(_linked(claim, hidden) for claim in found.claims),
+        entries=tuple(_linked(entry, hidden) for entry in found.entries),
+    )
+
+
+def _private(source: Source) -> tuple[set[str], list[str]]:
+    """Return the secrets of where a source reads, and the folders of its files."""
+    places = [getattr(source, member, None) for member in ("location", "index_url")]
+    hidden = {secret for place in places if place for secret in secrets_of(place)}
+    folders = []
+    for place in places:
+        scheme = _scheme(place or "")
+        if place and scheme not in ("http", "https"):
+            path = _path_of(place) if scheme == "file" else Path(place)
+            folders += [str(path.parent), str(path.absolute().parent), str(path.resolve().parent)]
+    return hidden, sorted({folder for folder in folders if len(folder) > 1}, key=len, reverse=True)
+
+
+def _without(text: str, folders: Sequence[str]) -> str:
+    for folder in folders:
+        text = text.replace(f"{folder}/", "")
+    return text
+
+
+_Linked = TypeVar("_Linked", Claim, Entry)
+
+
+def _linked(item: _Linked, hidden: set[str]) -> _Linked:
+    return replace(item, url=hide(item.url, hidden)) if item.url and hidden else item
+
+
+def _collect(
+    source: Source,
+    http: httpx2.Client,
+    memo: Mapping[str, Json],
+    now: datetime,
+    progress: Progress,
+) -> Finding:
     import httpx2
 
     try:
         return source.collect(http, memo, now, progress)
     except SourceError:
         raise
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+    except httpx2.InvalidURL as error:
+        raise SourceError(f"{source.name}: a URL is not valid; check its location.") from error
+    except httpx2.HTTPError as error:
         raise SourceError(f"{source.name}: {error or type(error).__name__}.") from error
     except RecursionError as error:
         raise SourceError(f"{source.name}: the document is nested too deeply.") from error

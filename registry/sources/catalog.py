@@ -18,12 +18,11 @@ from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime, time
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import urlsplit
 
 from registry.core.claims import check_claim
 from registry.core.errors import Invalid
 from registry.core.facts import Claim, Cost, Finding, Json, parse_time, rfc3339
-from registry.sources import MAX_DOCUMENT, Document, Progress, SourceError, fetch, public_url
+from registry.sources import MAX_DOCUMENT, Document, Progress, SourceError, fetch, shown
 
 if TYPE_CHECKING:
     import httpx2
@@ -66,7 +65,7 @@ class CatalogSource:
         try:
             as_of, claims = parse_catalog(document.body)
         except Invalid as error:
-            raise SourceError(f"{_place(document.location)}: {error.detail}") from error
+            raise SourceError(f"{shown(document.location)}: {error.detail}") from error
         progress(1, 1)
         return _finding(document, as_of, claims)
 
@@ -91,11 +90,6 @@ def _bundled(memo: Mapping[str, Json]) -> Document:
         memo={"location": _BUNDLED, "digest": digest},
         cost=Cost(),
     )
-
-
-def _place(location: str) -> str:
-    web = urlsplit(location).scheme in ("http", "https")
-    return public_url(location) if web else location
 
 
 def _finding(document: Document, as_of: datetime, claims: tuple[Claim, ...]) -> Finding:

@@ -25,9 +25,10 @@ from urllib.request import url2pathname
 import httpx2
 import yaml
 
+from registry.core.due import is_due
 from registry.core.facts import Claim, Cost, Finding, Json, State, Status, parse_time, rfc3339
 from registry.core.names import Platform, is_well_formed, normalise_model, parse
-from registry.sources import Document, Progress, SourceError, fetch, public_url
+from registry.sources import Document, Progress, SourceError, fetch, public_url, shown
 
 __all__ = ["DocsSource"]
 
@@ -167,12 +168,8 @@ def _page_url(location: str, matter: Mapping[str, Json]) -> str | None:
     """Say where people read the page: its own address, or the one that a local copy names."""
     named = matter.get("url") or matter.get("canonical")
     if _is_web(location):
-        return _shown(location).removesuffix(".md")
-    return _shown(named) if isinstance(named, str) and _is_web(named) else None
-
-
-def _shown(location: str) -> str:
-    return public_url(location) if _is_web(location) else location
+        return public_url(location).removesuffix(".md")
+    return public_url(named) if isinstance(named, str) and _is_web(named) else None
 
 
 def _is_web(location: str) -> bool:
@@ -617,7 +614,7 @@ class DocsSource:
             places = {file.relative_to(path).as_posix(): str(file) for file in files}
             if not places:
                 raise SourceError(
-                    f"{_shown(self.location)} holds no .md files; name the docs' directory."
+                    f"{shown(self.location)} holds no .md files; name the docs' directory."
                 )
             return {}, dict(sorted(places.items())[:MAX_PAGES]), Cost()
         if self.location.endswith((".md", ".mdx")):
@@ -630,7 +627,7 @@ class DocsSource:
         )
         if not links:
             raise SourceError(
-                f"{_shown(self.location)} links to no pages; give the docs' llms.txt, a directory of .md "
+                f"{shown(self.location)} links to no pages; give the docs' llms.txt, a directory of .md "
                 "files, or one .md file."
             )
         places = {link: place for link in links if (place := _beside(path, link))}
@@ -732,7 +729,7 @@ def _due(
         rank, seen = _rank(key, page), page.get("read")
         if not _is_web(places[key]) or not seen or rank == 0:
             ranked.append((bool(page.get("failed")), rank, seen or "", order, key))
-        elif parse_time(seen) + _RECHECK[rank] <= now:
+        elif is_due(now, parse_time(seen), _RECHECK[rank]):
             ranked.append((bool(page.get("failed")), 3 + rank, seen, order, key))
     requests, chosen = 0, []
     for *_, key in sorted(ranked):
@@ -752,7 +749,7 @@ def _fetch_page(task: tuple[httpx2.Client, str, Mapping[str, Json]]) -> _Answer:
     except SourceError as error:
         return error
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
-        return SourceError(f"Cannot read {_shown(place)}: {error or type(error).__name__}.")
+        return SourceError(f"Cannot read {shown(place)}: {error or type(error).__name__}.")
 
 
 def _note(run: _Run, key: str, answer: _Answer, now: datetime) -> None:
@@ -777,9 +774,7 @@ def _note(run: _Run, key: str, answer: _Answer, now: datetime) -> None:
             since = old.get("since") if said == old.get("page") else None
     except (_Unreadable, SourceError, ValueError, RecursionError) as error:
         run.broken += 1
-        run.keep(
-            key, f"{_shown(answer.location)} is not understood: {str(error).rstrip('.')}.", now
-        )
+        run.keep(key, f"{shown(answer.location)} is not understood: {str(error).rstrip('.')}.", now)
         return
     run.read += 1
     if said:

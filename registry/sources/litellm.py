@@ -23,7 +23,7 @@ import httpx2
 from registry.core.exports import read_litellm
 from registry.core.facts import Claim, Cost, Finding, Json, rfc3339
 from registry.core.names import Platform, is_well_formed, read_header
-from registry.sources import Progress, SourceError, fetch, public_url
+from registry.sources import Progress, SourceError, fetch, public_url, shown
 from registry.sources.index import File, Wheel, read_project
 
 __all__ = ["MAX_CONFIG", "LiteLLMSource", "finding_of"]
@@ -74,9 +74,9 @@ class LiteLLMSource:
         document = fetch(http, location, old.get("document"), max_bytes=MAX_CONFIG)
         memo = {**_kept(old), "document": document.memo}
         if document.body is None:
-            return _unchanged(self.name, memo, document.cost, f"{location} has not changed.")
+            return _unchanged(self.name, memo, document.cost, f"{shown(location)} has not changed.")
         web = urlsplit(location).scheme in ("http", "https")
-        place = public_url(location) if web else location
+        place = shown(location)
         origin = _Origin(place=place, at=now, url=place if web else None)
         return _finding(self.name, document.text, origin, memo, document.cost)
 

@@ -24,7 +24,7 @@ import httpx2
 
 from registry.core.facts import Claim, Entry, Finding, Json
 from registry.core.names import is_well_formed, parse
-from registry.sources import Document, Progress, SourceError, fetch, public_url
+from registry.sources import Document, Progress, SourceError, fetch, public_url, shown
 
 __all__ = ["ReleaseNotesSource", "read_entries"]
 
@@ -88,7 +88,7 @@ def _markdown(document: Document) -> str:
     text = document.text
     if text.lstrip()[:200].lower().startswith(("<!doctype", "<html")):
         raise SourceError(
-            f"{document.location} is a web page and not Markdown; give the page's URL with .md at its end."
+            f"{shown(document.location)} is a web page and not Markdown; give the page's URL with .md at its end."
         )
     return text
 

@@ -10,19 +10,35 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from registry.core.errors import Invalid
 from registry.core.facts import Json, Snapshot, rfc3339
 
 T = TypeVar("T")
 
-__all__ = ["answer", "etag_of", "matches", "page", "read_cursor", "write_cursor", "write_json"]
+__all__ = [
+    "JsonLine", "answer", "etag_of", "matches", "page", "read_cursor", "write_cursor", "write_json",
+    "write_line",
+]  # fmt: skip
 
 
 def write_json(value: Json) -> bytes:
     """Print JSON compactly, in UTF-8; what UTF-8 cannot hold (a lone surrogate) becomes `?`."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def write_line(value: Json) -> bytes:
+    """Print JSON as an answer: as `write_json` does, and with the newline that a terminal wants."""
+    return write_json(value) + b"\n"
+
+
+class JsonLine(JSONResponse):
+    """What a route answers that returns a value."""
+
+    def render(self, content: Any) -> bytes:
+        """Print it."""
+        return write_line(content)
 
 
 def etag_of(*parts: bytes) -> str:
@@ -51,7 +67,7 @@ def answer(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Answer a read. `body` is JSON, or bytes that are ready."""
-    content = body if isinstance(body, bytes) else write_json(body)
+    content = body if isinstance(body, bytes) else write_line(body)
     etag = etag_of(content)
     common = {"ETag": etag, "Vary": "Accept, Authorization", "Cache-Control": "no-cache"}
     if snapshot is not None:

@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date as Date  # noqa: N812 - `date` is a word of the routes below
 from datetime import datetime
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
 from prometheus_client import generate_latest
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from registry import auth, catalog, inventory
+from registry import catalog, inventory
 from registry.core import resolution
-from registry.core.errors import Forbidden, Invalid, NotFound
+from registry.core.errors import Invalid, NotFound, RegistryError
 from registry.core.facts import (
     EVENT_TYPES,
     STATES,
@@ -35,7 +35,8 @@ from registry.core.facts import (
 from registry.core.names import PLATFORMS
 from registry.core.wire import beta_to_json, snapshot_to_json
 from registry.db import Database, is_current
-from registry.web import Context, schemas
+from registry.web import Context, errors, schemas
+from registry.web.access import holds, needs
 from registry.web.answers import answer, page, read_cursor, write_cursor
 
 __all__ = [
@@ -72,51 +73,6 @@ def install(app: FastAPI, context: Context) -> None:
     app.include_router(_reads(context))
     app.include_router(_operator(context))
     app.include_router(_health(context))
-
-
-# --- Access ---------------------------------------------------------------------------------------
-
-
-def needs(
-    context: Context, scope: auth.Scope, *, public: bool = False, in_url: bool = False
-) -> Callable[[Request], None]:
-    """Make the dependency that lets only tokens with `scope` pass; everybody where reads are public.
-
-    `in_url` also takes `?token=`, for programs that cannot send headers (feeds, exports).
-    """
-
-    def check(request: Request) -> None:
-        header = request.headers.get("authorization")
-        secret = bearer(header) if header else None
-        if secret is None and in_url:
-            secret = request.query_params.get("token")
-        if secret is None and header is None and public and context.public_read:
-            return
-        held = context.live.tokens.get(auth.digest(secret)) if secret else None
-        if held is None:
-            raise Forbidden(
-                "A valid token is needed: send `Authorization: Bearer TOKEN`; an operator makes one "
-                "with `beta-registry token create`.",
-                slug="unauthenticated",
-            )
-        wanted: auth.Scope = "feed" if in_url else scope
-        if not auth.allows(cast(auth.Scope, held), wanted):
-            raise Forbidden(f"This token has scope {held}; {wanted} is needed.")
-
-    return check
-
-
-def holds(context: Context, request: Request, scope: auth.Scope) -> bool:
-    """Say whether the request carries a living token that allows `scope`."""
-    secret = bearer(request.headers.get("authorization") or "")
-    held = context.live.tokens.get(auth.digest(secret)) if secret else None
-    return held is not None and auth.allows(cast(auth.Scope, held), scope)
-
-
-def bearer(header: str) -> str | None:
-    """Return the secret of an `Authorization` header, or None if it is of another scheme."""
-    scheme, _, secret = header.partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
 
 
 def words(
@@ -485,48 +441,47 @@ def _source(item: catalog.SourceStatus, offline: bool) -> Json:
 def _health(context: Context) -> APIRouter:
     router = APIRouter(tags=["operations"])
 
+    # These two wait for no thread: they answer whatever the others wait for.
     @router.get("/livez")
-    def livez() -> dict[str, str]:
+    async def livez() -> dict[str, str]:
         """Say that the process answers."""
         return {"status": "ok"}
 
+    @router.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        text = generate_latest(context.metrics.registry)
+        return Response(text, media_type="text/plain; version=0.0.4")
+
     @router.get("/readyz", responses={503: {"description": "Not ready; `detail` says why."}})
     def readyz(request: Request) -> Response:
-        """Say whether requests can be answered from facts, and whether probing is on."""
+        """Say whether requests can be answered from fresh facts, and whether probing is on."""
         problem = _not_ready(context)
-        snapshot = context.live.snapshot
+        snapshot, age = context.live.snapshot, context.live.age
         body: dict[str, Any] = {
             "status": "ready" if problem is None else "not ready",
             "detail": problem,
             "probing": context.probing,
             "betas": len(snapshot.betas) if snapshot else 0,
             "revision": snapshot.revision if snapshot else None,
+            "refreshed_seconds_ago": round(age, 1) if snapshot else None,
         }
         return answer(request, snapshot, body, status=200 if problem is None else 503)
-
-    @router.get("/metrics", include_in_schema=False)
-    def metrics() -> Response:
-        snapshot = context.live.snapshot
-        if snapshot is not None:
-            counts = dict.fromkeys(STATUSES, 0)
-            for beta in snapshot.betas.values():
-                counts[beta.status] += 1
-            for status, count in counts.items():
-                context.metrics.betas.labels(status).set(count)
-            context.metrics.revision.set(snapshot.revision)
-        return Response(
-            generate_latest(context.metrics.registry), media_type="text/plain; version=0.0.4"
-        )
 
     return router
 
 
 def _not_ready(context: Context) -> str | None:
-    if context.live.snapshot is None:
-        return context.live.problem or "The first snapshot is not loaded yet."
+    """Say what keeps the service from being ready; the answer waits little, whatever the database does."""
+    live = context.live
+    if live.snapshot is None or live.problem:
+        return live.problem or "The first snapshot is not loaded yet."
     try:
-        if not is_current(context.database):
+        if not context.beside(lambda: is_current(context.database)):
             return "The database is out of date; run `beta-registry db upgrade`."
-    except Exception as error:  # whatever ails the database, this page must say it
-        return str(error)
-    return context.live.problem
+    except RegistryError as error:
+        errors.tell_operator(error)
+        return error.detail
+    except Exception:  # whatever ails the database, this page must say it
+        errors.log.exception("The database cannot be used.")
+        return "The database cannot be used; the log of the service says why."
+    return live.problem

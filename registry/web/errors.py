@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -20,8 +21,20 @@ from registry.core.errors import (
     RegistryError,
     Unavailable,
 )
+from registry.web.answers import write_line
 
-__all__ = ["PROBLEMS", "Bounded", "describe", "install", "problem", "status_of"]
+__all__ = [
+    "MEDIA_TYPE",
+    "PROBLEMS",
+    "Bounded",
+    "describe",
+    "install",
+    "problem",
+    "status_of",
+    "tell_operator",
+]
+
+log = logging.getLogger("registry.web")
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -43,6 +56,7 @@ PROBLEMS: Final[dict[str, str]] = {
     "unavailable": "Something this needs is away; try again later.",
     "database-unavailable": "The database is away or out of date; reads go on from memory.",
     "too-large": "The request is larger than is accepted.",
+    "request-timeout": "The request was not complete in time.",
     "method-not-allowed": "The resource does not take this method.",
     "internal": "A defect of this service. Please report it with the time of the request.",
 }
@@ -87,13 +101,28 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Make the response of a refusal."""
-    body = json.dumps(describe(status, slug, detail, extra)).encode()
+    body = write_line(describe(status, slug, detail, extra))
     more = dict(headers or {})
     if status == 401:
         more["WWW-Authenticate"] = 'Bearer realm="beta-registry"'
     if status == 503:
         more["Retry-After"] = "5"
     return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=more)
+
+
+QUIET_SECONDS: Final = 10.0
+_told: dict[str, float] = {}
+
+
+def tell_operator(error: RegistryError) -> None:
+    """Log what of a refusal is not for everybody, the same words at most every `QUIET_SECONDS`."""
+    moment = time.monotonic()
+    if error.inside is None or _told.get(error.inside, -QUIET_SECONDS) > moment - QUIET_SECONDS:
+        return
+    if len(_told) > 100:
+        _told.clear()
+    _told[error.inside] = moment
+    log.warning("%s", error.inside)
 
 
 AsPage = Callable[[Request, int, str, str], Response | None]
@@ -116,6 +145,7 @@ def install(app: FastAPI, as_page: AsPage) -> None:
 
     @app.exception_handler(RegistryError)
     def _refusal(request: Request, error: RegistryError) -> Response:
+        tell_operator(error)
         return tell(request, status_of(error), error.slug, error.detail, error.extra)
 
     @app.exception_handler(RequestValidationError)

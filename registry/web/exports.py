@@ -94,9 +94,13 @@ class _Rendered:
 
     def _said(self) -> LiteLLM | None:
         """Return LiteLLM's words, or those known last while the database is away."""
-        try:
+
+        def read() -> LiteLLM | None:
             with self._context.database.read() as session:
-                self._words = litellm_words(session)
+                return litellm_words(session)
+
+        try:
+            self._words = self._context.beside(read)
         except Unavailable:
             if self._words is None:
                 raise

@@ -23,7 +23,7 @@ _FEEDS: Final[dict[str, tuple[str, Callable[[formats.Feed], bytes]]]] = {
     "json": ("application/feed+json; charset=utf-8", formats.json_feed),
     "md": (
         "text/markdown; charset=utf-8",
-        lambda feed: formats.markdown(feed.events, feed.snapshot),
+        lambda feed: formats.markdown(feed.events, feed.snapshot, feed.base),
     ),
 }
 
@@ -69,7 +69,7 @@ def _feed(context: Context, request: Request, asked: Asked) -> formats.Feed:
     found, more = find_events(context.database, asked)
     with context.database.read() as session:
         first = catalog.events(session, catalog.EventFilter(ascending=True), 1)
-    base = _base(request)
+    base = context.address or _base(request)
     query = [pair for pair in parse_qsl(request.url.query) if pair[0] not in ("token", "cursor")]
     here = f"{base}{request.url.path}"
     return formats.Feed(

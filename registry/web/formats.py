@@ -27,8 +27,8 @@ from icalendar import Event as Entry
 from registry.core.facts import Beta, Event, Json, Snapshot, rfc3339, to_json
 from registry.core.resolution import successor
 from registry.core.sunsets import Ending
-from registry.core.wording import Told, plain, tell
-from registry.web.answers import write_json
+from registry.core.wording import Told, page, plain, tell
+from registry.web.answers import write_line
 
 __all__ = ["Feed", "atom", "calendar", "event_urn", "json_feed", "markdown"]
 
@@ -74,11 +74,8 @@ def _feed_urn(feed: Feed) -> str:
     return _urn(f"feed {born} {feed.link.partition('?')[2]}")
 
 
-def _page_of(event: Event, base: str) -> str:
-    """Return the address of what the event is about."""
-    if event.beta:
-        return f"{base}/v1/betas/{quote(event.beta, safe='')}"
-    return f"{base}/v1/changelog?since={event.id - 1}&order=asc&limit=1"
+def _page_of(feed: Feed, event: Event) -> str:
+    return f"{feed.base}{page(event, feed.snapshot)}"
 
 
 def _source_of(event: Event) -> str | None:
@@ -140,7 +137,7 @@ def atom(feed: Feed) -> bytes:
     _add(_add(root, "author"), "name", "beta-registry")
     _add(root, "generator", "beta-registry")
     _add(root, "link", rel="self", type="application/atom+xml", href=feed.link)
-    _add(root, "link", rel="alternate", type="text/markdown", href=f"{feed.base}/v1/changelog.md")
+    _add(root, "link", rel="alternate", type="text/html", href=f"{feed.base}/changelog")
     if feed.older:
         _add(root, "link", rel="next", type="application/atom+xml", href=feed.older)
     for event in feed.events:
@@ -159,7 +156,7 @@ def _add_entry(root: ElementTree.Element, feed: Feed, event: Event) -> None:
     _add(entry, "published", rfc3339(event.at))
     for term in _tags(event, told):
         _add(entry, "category", term=term)
-    _add(entry, "link", rel="alternate", href=_page_of(event, feed.base))
+    _add(entry, "link", rel="alternate", type="text/html", href=_page_of(feed, event))
     source = _source_of(event)
     if source:
         _add(entry, "link", rel="via", href=source)
@@ -189,7 +186,7 @@ def json_feed(feed: Feed) -> bytes:
     document: dict[str, Any] = {
         "version": "https://jsonfeed.org/version/1.1",
         "title": TITLE,
-        "home_page_url": f"{feed.base}/",
+        "home_page_url": f"{feed.base}/changelog",
         "feed_url": feed.link,
         "description": "Every change in the life of the betas, with its source.",
         "authors": [{"name": "beta-registry"}],
@@ -198,14 +195,14 @@ def json_feed(feed: Feed) -> bytes:
     }
     if feed.older:
         document["next_url"] = feed.older
-    return write_json(document)
+    return write_line(document)
 
 
 def _json_item(feed: Feed, event: Event) -> dict[str, Json]:
     told, source = tell(event, feed.snapshot), _source_of(event)
     return {
         "id": event_urn(event),
-        "url": _page_of(event, feed.base),
+        "url": _page_of(feed, event),
         **({"external_url": source} if source else {}),
         "title": told.title,
         "content_text": told.text,
@@ -220,20 +217,22 @@ def _json_item(feed: Feed, event: Event) -> dict[str, Json]:
 # --- Markdown -------------------------------------------------------------------------------------
 
 
-def markdown(events: Iterable[Event], snapshot: Snapshot | None) -> bytes:
-    """Write the events by month, newest first."""
+def markdown(events: Iterable[Event], snapshot: Snapshot | None, base: str = "") -> bytes:
+    """Write the events by month, newest first; with `base` each with its page of the registry there."""
     parts = [f"# {TITLE}\n"]
     newest = sorted(events, key=lambda event: (event.at, event.id), reverse=True)
     for (year, month), group in groupby(newest, key=lambda event: (event.at.year, event.at.month)):
-        lines = [_line(event, tell(event, snapshot)) for event in group]
+        lines = [_line(event, snapshot, base) for event in group]
         parts.append("\n".join([f"## {_MONTHS[month - 1]} {year}\n", *lines, ""]))
     if len(parts) == 1:
         parts.append("No event matches.\n")
     return "\n".join(parts).encode("utf-8", "replace")
 
 
-def _line(event: Event, told: Told) -> str:
-    return f"- {event.at:%Y-%m-%d} **{event.type}** {_as_markdown(told.text)}"
+def _line(event: Event, snapshot: Snapshot | None, base: str) -> str:
+    told = _as_markdown(tell(event, snapshot).text)
+    link = f" [Read on](<{quote(base + page(event, snapshot), safe=_IN_URLS)}>)" if base else ""
+    return f"- {event.at:%Y-%m-%d} **{event.type}** {told}{link}"
 
 
 _MONTHS: Final = (

@@ -1,38 +1,50 @@
 """`GET /v1/header`, the hot path: a small ASGI endpoint in front of the framework's router.
 
-An answer is a pure function of the query, the wanted media type, the snapshot and the day. So it is
-made once and kept as bytes, in a memo that is dropped whole when the snapshot or the day moves, and that
-holds at most `MEMO` answers. Access, limits and metrics are those of every other route. An answer to a
-service holds the cell that counts its uses (see `uses.py`).
+An answer is a pure function of the query, the wanted media type, the snapshot and the day, and of
+whether a token came with it: only then does a service that is named count. So it is made once and kept as
+bytes, in a memo of `MEMO` bytes that is dropped whole when the snapshot or the day moves. A long question
+is answered in a thread, so that nobody else waits for it. Access, limits and metrics are those of every
+other route. An answer to a service holds the cell that counts its uses (see `uses.py`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from datetime import time as clock_time
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from registry import auth
-from registry.core.errors import Forbidden, Invalid, RegistryError
+from registry.core.errors import Invalid, RegistryError
 from registry.core.facts import Snapshot, rfc3339
-from registry.core.resolution import Ask, Resolution, resolve
+from registry.core.memo import Memo
+from registry.core.resolution import Ask, Resolution, Resolver
 from registry.inventory import Defaults, check_name
 from registry.web import Context
-from registry.web.answers import etag_of, matches, write_json
+from registry.web.access import admit
+from registry.web.answers import etag_of, matches, write_line
 from registry.web.errors import MEDIA_TYPE, describe, problem, status_of
 from registry.web.uses import Use, Uses
 
 __all__ = ["Asked", "HeaderEndpoint", "read_query", "with_defaults"]
 
 PATH: Final = "/v1/header"
-MEMO: Final = 4096
-"""Answers kept; at most 500 names each, so a few tens of megabytes at the very worst."""
+MEMO: Final = 16 * 1024 * 1024
+"""Bytes of answers kept: some 5,000 of the usual ones."""
+ENTRY: Final = 3000
+"""Bytes that an answer takes in memory beside its body and its query (measured)."""
+TOKENS: Final = 4096
+"""Tokens remembered as valid, each as it stands in a header of at most `SHORT` bytes."""
+SHORT: Final = 256
+AT_ONCE: Final = 512
+"""Bytes of a query that is answered at once, which takes a few milliseconds at the worst."""
 MAX_QUERY: Final = 16 * 1024
 KNOWN: Final = frozenset(
     {
@@ -56,17 +68,33 @@ class _Ready:
     uses: list[int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """An answer before it is bound to what counts it; made in any thread."""
+
+    status: int
+    headers: Pairs
+    body: bytes
+    kind: bytes
+    etag: str = ""
+    use: Use | None = None
+    """Whose usage it is, if it names a service."""
+
+
 class HeaderEndpoint:
     """Answers `/v1/header` and passes everything else on."""
 
     def __init__(self, app: ASGIApp, context: Context, uses: Uses) -> None:
         self._app, self._context, self._uses = app, context, uses
         self._live, self._public = context.live, context.public_read
-        self._memo: dict[tuple[bytes, bytes], _Ready] = {}
+        self._memo: Memo[_Key, _Ready] = Memo(MEMO)
+        self._resolver: Resolver | None = None
         self._snapshot: Snapshot | None = None
-        self._day = -1
+        self._begins = self._ends = 0.0
         self._allowed: dict[bytes, None] = {}
         self._tokens: Mapping[str, str] = {}
+        # One thread: what it does is computing, of which Python does one thing at a time.
+        self._maker = ThreadPoolExecutor(1, "header")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -78,17 +106,24 @@ class HeaderEndpoint:
                               headers={"Allow": "GET, HEAD"})  # fmt: skip
             await refusal(scope, receive, send)
             return
-        accept = authorization = none_match = b""
+        accept = none_match = b""
+        sent: list[bytes] = []
         for name, value in scope["headers"]:
             if name == b"accept":
                 accept = value
             elif name == b"authorization":
-                authorization = value
+                sent.append(value)
             elif name == b"if-none-match":
                 none_match = value
-        ready = self._refuse(authorization) if authorization or not self._public else None
+        ready = await self._refuse(sent) if sent or not self._public else None
         if ready is None:
-            ready = self._find(scope["query_string"], accept)
+            key = scope["query_string"], accept, bool(sent)
+            if (
+                self._live.snapshot is not self._snapshot
+                or not self._begins <= time.time() < self._ends
+            ):
+                self._begin()
+            ready = self._memo.held.get(key) or await self._answer(key)
         ready.counter[0] += 1
         ready.uses[0] += 1
         if none_match and (
@@ -100,130 +135,150 @@ class HeaderEndpoint:
         await send(ready.start)
         await send(_EMPTY if scope["method"] == "HEAD" else ready.body)
 
-    def _find(self, query: bytes, accept: bytes) -> _Ready:
-        """Look the answer up, or make it. The memo belongs to one snapshot and one day."""
-        day = int(time.time() // 86400)
-        if self._live.snapshot is not self._snapshot or day != self._day:
+    def _begin(self) -> None:
+        """Begin anew: the memo belongs to one snapshot and one day."""
+        self._forget()
+        self._begins = time.time() // 86400 * 86400
+        self._ends = self._begins + 86400
+        self._snapshot = self._live.snapshot
+        self._resolver = Resolver(self._snapshot) if self._snapshot is not None else None
+
+    async def _answer(self, key: _Key) -> _Ready:
+        """Make an answer and keep it, unless what it was made from has moved meanwhile."""
+        resolver, query = self._resolver, key[0]
+        if len(query) <= AT_ONCE:
+            made = self._make(key, resolver)
+        else:
+            loop = asyncio.get_running_loop()
+            made = await loop.run_in_executor(self._maker, self._make, key, resolver)
+        names = made.use.betas if made.use else ()
+        size = ENTRY + len(made.body) + len(query) + sum(map(len, names)) + 60 * len(names)
+        kept = resolver is not None and resolver is self._resolver and len(key[1]) <= SHORT
+        if kept and self._memo.takes(size) and not self._memo.has_room(size):
             self._forget()
-            self._snapshot, self._day = self._live.snapshot, day
-        key = query, accept
-        ready = self._memo.get(key)
-        if ready is None:
-            ready = self._make(query, accept)
-            if len(self._memo) >= MEMO:
-                self._forget()
-            if len(query) <= MAX_QUERY and self._snapshot is not None and len(accept) <= 256:
-                self._memo[key] = ready
+        ready = self._ready(made, known=key[2])  # after that: its cell must be one that is read
+        if kept:
+            self._memo.keep(key, ready, size)
         return ready
 
     def _forget(self) -> None:
-        self._memo = {}
+        self._memo = Memo(MEMO)
         self._uses.turn()
 
-    def _refuse(self, authorization: bytes) -> _Ready | None:
-        """Return the refusal of a request without a valid token, or None if it may pass.
+    async def _refuse(self, sent: list[bytes]) -> _Ready | None:
+        """Return the refusal of a request by its `Authorization` headers, or None if it may pass.
 
         A token that passed is remembered until any token is made or revoked.
         """
+        if not self._live.tokens_fresh:
+            await run_in_threadpool(self._live.confirm)
         if self._live.tokens is not self._tokens:
             self._allowed, self._tokens = {}, self._live.tokens
-        if authorization in self._allowed:
+        key = sent[0] if len(sent) == 1 else b""
+        if key in self._allowed and self._live.tokens_fresh:
             return None
-        secret = _bearer(authorization)
-        held = self._live.tokens.get(auth.digest(secret)) if secret else None
-        if held is None:
-            return self._problem(
-                Forbidden(
-                    "A valid token is needed: send `Authorization: Bearer TOKEN`.",
-                    slug="unauthenticated",
-                ),
-                text=False,
-            )
-        if not auth.allows(held, "read"):  # type: ignore[arg-type]  # scopes are checked when made
-            return self._problem(
-                Forbidden(f"This token has scope {held}; read is needed."), text=False
-            )
-        if len(self._allowed) < MEMO:
-            self._allowed[authorization] = None
+        try:
+            texts = [value.decode("latin-1") for value in sent]
+            admit(self._live, texts, "read", public=True, open_to_all=self._public)
+        except RegistryError as error:
+            return self._ready(_problem(error))
+        if key and len(self._allowed) < TOKENS and len(key) <= SHORT:
+            self._allowed[key] = None
         return None
 
-    def _make(self, query: bytes, accept: bytes) -> _Ready:
+    def _make(self, key: _Key, resolver: Resolver | None) -> _Made:
+        """Make an answer; touches nothing that belongs to the event loop's thread."""
+        query, accept, known = key
         text = wants_text(accept.decode("latin-1"))
         today = self._context.clock().date()
-        uses = [0, 0]
+        use: Use | None = None
         try:
             if len(query) > MAX_QUERY:
                 raise Invalid(f"The query is longer than {MAX_QUERY:,} bytes; ask for fewer betas.")
-            snapshot = self._live.current()
+            if resolver is None:
+                resolver = Resolver(self._live.current())
             asked = read_query(query)
-            ask = with_defaults(asked, self._live.services.get(asked.service or ""))
+            # Whoever does not say who they are shall not learn what a service has declared.
+            ask = with_defaults(
+                asked, self._live.services.get(asked.service or "") if known else None
+            )
             try:
-                found = resolve(snapshot, ask, today)
+                found = resolver.resolve(ask, today)
             except Invalid as error:
-                uses = self._cell(asked, ask, error.extra.get("would_send"))
+                use = _use(asked, ask, error.extra.get("would_send"))
                 raise
         except RegistryError as error:
-            return self._problem(error, text=text, uses=uses)
-        value = found.to_json()
+            return _problem(error, text=text, use=use)
+        value, snapshot = found.to_json(), resolver.snapshot
         etag = etag_of(
             str(snapshot.revision).encode(), query, accept, today.isoformat().encode(),
             repr(ask).encode() if asked.service else b"",
         )  # fmt: skip
         headers = [*_common(etag, snapshot), *_deprecation(found)]
+        if asked.service is not None and not known:
+            headers.append(_UNCOUNTED)
+        use = _use(asked, ask, value)
         if text:
-            status = 204 if value["omit"] else 200
-            body, kind = value["value"].encode(), b"text/plain; charset=utf-8"
-        else:
-            status, body, kind = 200, write_json(value), b"application/json"
-        return self._ready(status, body, kind, headers, etag, self._cell(asked, ask, value))
+            status, plain = 204 if value["omit"] else 200, b"text/plain; charset=utf-8"
+            return _Made(status, headers, value["value"].encode(), plain, etag, use)
+        return _Made(200, headers, write_line(value), b"application/json", etag, use)
 
-    def _cell(self, asked: Asked, ask: Ask, answer: Mapping[str, Any] | None) -> list[int]:
-        """Return what counts the uses of an answer: the betas asked for, and those sent for a feature."""
-        if asked.service is None or answer is None:
-            return [0, 0]
-        features = {text for kind, text in ask.requested if kind == "feature"}
-        names = [text for kind, text in ask.requested if kind == "beta"]
-        names += [item["name"] for item in answer["betas"] if item["requested"] in features]
-        betas = tuple(dict.fromkeys(names))
-        return self._uses.cell(Use(asked.service, asked.environment, answer["platform"], betas))
-
-    def _problem(
-        self, error: RegistryError, *, text: bool, uses: list[int] | None = None
-    ) -> _Ready:
-        status = status_of(error)
-        headers: Pairs = [(b"cache-control", b"no-store"), (b"vary", b"Accept, Authorization")]
-        if status == 401:
-            headers.append((b"www-authenticate", b'Bearer realm="beta-registry"'))
-        if status == 503:
-            headers.append((b"retry-after", b"5"))
-        if text:
-            headers.append((b"beta-registry-error", _header_text(error.detail)))
-            return self._ready(status, b"", b"text/plain; charset=utf-8", headers, "", uses)
-        body = write_json(describe(status, error.slug, error.detail, error.extra))
-        return self._ready(status, body, MEDIA_TYPE.encode(), headers, "", uses)
-
-    def _ready(
-        self, status: int, body: bytes, kind: bytes, headers: Pairs, etag: str,
-        uses: list[int] | None,
-    ) -> _Ready:  # fmt: skip
+    def _ready(self, made: _Made, *, known: bool = False) -> _Ready:
+        """Bind an answer to what counts it. Usage counts for whom a token stands."""
+        uses = [0, 0]
+        if made.use is not None:
+            uses = self._uses.cell(made.use) if known else self._context.metrics.requests.anonymous
         own = (
             []
-            if status == 204
-            else [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+            if made.status == 204
+            else [(b"content-type", made.kind), (b"content-length", b"%d" % len(made.body))]
         )
-        start = {"type": "http.response.start", "status": status, "headers": [*own, *headers]}
-        not_modified = {"type": "http.response.start", "status": 304, "headers": headers}
+        start = {
+            "type": "http.response.start",
+            "status": made.status,
+            "headers": [*own, *made.headers],
+        }
+        not_modified = {"type": "http.response.start", "status": 304, "headers": made.headers}
         return _Ready(
-            etag.encode(),
+            made.etag.encode(),
             start,
-            {"type": "http.response.body", "body": body},
+            {"type": "http.response.body", "body": made.body},
             not_modified,
-            self._context.metrics.requests.cell(PATH, status),
-            uses or [0, 0],
+            self._context.metrics.requests.cell(PATH, made.status),
+            uses,
         )
 
+
+_Key = tuple[bytes, bytes, bool]
+"""The query, the wanted media types, and whether a valid token came with it."""
 
 _EMPTY: Final[Message] = {"type": "http.response.body", "body": b""}
+_UNCOUNTED: Final = (b"beta-registry-usage", b"not counted: send a token of scope report")
+
+
+def _use(asked: Asked, ask: Ask, answer: Mapping[str, Any] | None) -> Use | None:
+    """Return what an answer counts as: the betas asked for, and those sent for a feature."""
+    if asked.service is None or answer is None:
+        return None
+    features = {text for kind, text in ask.requested if kind == "feature"}
+    names = [text for kind, text in ask.requested if kind == "beta"]
+    names += [item["name"] for item in answer["betas"] if item["requested"] in features]
+    betas = tuple(dict.fromkeys(names))
+    return Use(asked.service, asked.environment, answer["platform"], betas)
+
+
+def _problem(error: RegistryError, *, text: bool = False, use: Use | None = None) -> _Made:
+    status = status_of(error)
+    headers: Pairs = [(b"cache-control", b"no-store"), (b"vary", b"Accept, Authorization")]
+    if status == 401:
+        headers.append((b"www-authenticate", b'Bearer realm="beta-registry"'))
+    if status == 503:
+        headers.append((b"retry-after", b"5"))
+    if text:
+        headers.append((b"beta-registry-error", _header_text(error.detail)))
+        return _Made(status, headers, b"", b"text/plain; charset=utf-8", use=use)
+    body = write_line(describe(status, error.slug, error.detail, error.extra))
+    return _Made(status, headers, body, MEDIA_TYPE.encode(), use=use)
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,11 +364,6 @@ def wants_text(accept: str) -> bool:
         elif kind in ("application/json", "application/*", "*/*"):
             best["json"] = max(best["json"], quality if kind != "*/*" else quality / 1000)
     return best["text"] > best["json"]
-
-
-def _bearer(authorization: bytes) -> str | None:
-    scheme, _, secret = authorization.decode("latin-1").partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" else None
 
 
 def _common(etag: str, snapshot: Snapshot) -> Pairs:

@@ -15,10 +15,11 @@ from registry.core.errors import Unavailable
 from registry.core.facts import Json, to_json
 from registry.core.names import PLATFORMS
 from registry.inventory import Defaults
-from registry.jobs import is_alive
+from registry.jobs import ask_sweep
 from registry.web import Context, schemas
+from registry.web.access import has_token, needs
 from registry.web.answers import answer, read_cursor, write_cursor
-from registry.web.api import Cursor, Limit, Name, known_beta, needs
+from registry.web.api import Cursor, Limit, Name, known_beta
 
 __all__ = ["install"]
 
@@ -58,9 +59,13 @@ def _public(context: Context) -> APIRouter:
 
     @router.post("/diagnose", responses=schemas.shape(schemas.Diagnosis), tags=["header"])
     def diagnose_answer(request: Request, pasted: schemas.Diagnose) -> Response:
-        """Say what an upstream answer means for betas. Nothing is stored or logged."""
+        """Say what an upstream answer means for betas. Nothing is stored or logged.
+
+        What a service has declared counts only with a token: it would show in the answer.
+        """
         snapshot = context.live.current()
-        defaults = context.live.services.get(pasted.service or "", Defaults())
+        declared = context.live.services if has_token(request) else {}
+        defaults = declared.get(pasted.service or "", Defaults())
         body = diagnose(
             snapshot,
             status=pasted.status,
@@ -82,9 +87,13 @@ def _public(context: Context) -> APIRouter:
 def _users_of(context: Context, betas: Sequence[str], platform: str | None) -> int | None:
     """Count the services that use any of these betas on a platform; None while nobody can say."""
     place = platform if platform in PLATFORMS else None
-    try:
+
+    def count() -> int:
         with context.database.read() as session:
             return inventory.count_users(session, betas, context.clock(), platform=place)
+
+    try:
+        return context.beside(count)
     except Unavailable:
         return None
 
@@ -133,30 +142,27 @@ def _operations(context: Context) -> APIRouter:
     def start_sweep(
         request: Request, name: str, body: schemas.StartSweep | None = None
     ) -> Response:
-        """Ask for a sweep now; follow it at `Location`."""
+        """Ask for a sweep now; follow it at `Location`. 503 where no process lives that would do it."""
         wanted = body.betas if body else []
         snapshot = context.live.current()
         for beta in wanted:
             known_beta(snapshot, beta)
-        if not is_alive(context.database, context.clock):
-            raise Unavailable(
-                "No process runs the scheduler, so nothing would sweep; start one without "
-                "BETA_REGISTRY_SCHEDULER=false."
-            )
-        with context.database.write() as session:
-            number = targets.begin(
-                session, name, "asked", context.clock(), queue=True, betas=wanted
-            )
-            shown = to_json(targets.sweep(session, number))
-        location = {"Location": f"/v1/sweeps/{number}"}
-        return answer(request, None, shown, status=202, headers=location)
+        asked = ask_sweep(context.database, context.clock, name, wanted)
+        location = {"Location": f"/v1/sweeps/{asked.id}"}
+        return answer(request, None, to_json(asked), status=202, headers=location)
 
     @router.post("/targets/{name}/confirm", dependencies=write, status_code=200)
-    def confirm_target(request: Request, name: str) -> Response:
-        """Say that a mass change is real, so that the next sweeps count."""
+    def confirm_target(
+        request: Request, name: str, body: schemas.Confirm | None = None
+    ) -> Response:
+        """Answer a mass change: these betas died, or the key or the plan changed."""
+        given = body.answer if body else "believe"
         with context.database.write() as session:
-            targets.confirm(session, name)
-        return answer(request, None, {"name": name, "confirmed": True})
+            if given == "believe":
+                targets.confirm(session, name)
+            else:
+                targets.new_baseline(session, name, context.clock())
+        return answer(request, None, {"name": name, "confirmed": True, "answer": given})
 
     return router
 

@@ -6,10 +6,11 @@ Answers are printed from the core's values; these models describe them, and a te
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from registry.alerts.placeholders import PLACEHOLDERS
 from registry.core import facts
 
 __all__ = [
@@ -307,12 +308,31 @@ class Target(BaseModel):
     last_sweep: Sweep | None
     next_sweep_at: str | None
     every: str | None
+    locked: dict[str, Any] | None = Field(
+        description="A mass change that waits for an operator: since when, and of which betas."
+    )
+    aside: dict[str, Any] = Field(
+        description="Betas that cannot be proved alone, with their answer."
+    )
+    removed_at: str | None = Field(description="Since when it is not configured any more.")
 
 
 class TargetList(Page):
     """All targets."""
 
     items: list[Target]
+
+
+class Confirm(BaseModel):
+    """An operator's answer to a mass change."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    answer: Literal["believe", "new-baseline"] = Field(
+        "believe",
+        description="`believe`: these betas died. `new-baseline`: the key or the plan changed; states stay, "
+        "and nothing retires.",
+    )
 
 
 class StartSweep(BaseModel):
@@ -397,7 +417,10 @@ class Subscribe(BaseModel):
     timezone: str = Field("UTC", description="IANA name; digests come at 9 o'clock there.")
     muted_until: str | None = None
     template: dict[str, str] | None = Field(
-        None, description="`title` and `body` in Jinja, in place of our own words; sees `data`."
+        None,
+        description="`title` and `body` in place of our own words, with placeholders: "
+        + "; ".join(f"`${name}` {meaning}" for name, (_, meaning) in PLACEHOLDERS.items())
+        + ". What an alert does not have is empty; `$$` is the character itself.",
     )
     secret: str | None = Field(None, description="A webhook's own `whsec_...`; else one is made.")
 
@@ -444,7 +467,9 @@ class Subscription(BaseModel):
     created_at: str
     next_digest_at: str | None
     failing_since: str | None
-    note: str | None = Field(description="Why it hears of nothing, where that is so.")
+    note: str | None = Field(
+        description="Why it hears of nothing, or not in its own words, where that is so."
+    )
 
 
 class NewSubscription(Subscription):

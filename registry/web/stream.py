@@ -4,17 +4,21 @@ All listeners of a process wait on one poll, that of the live snapshot. When it 
 database what comes after its own position; so a slow reader holds nothing up, and a listener that comes
 back with `Last-Event-ID` goes on where it stopped: nothing is lost, nothing comes twice. Between reads a
 listener holds no connection to the database, and at most one batch in memory.
+
+A listener stays only as long as what let it in holds: the stream of a token that is revoked, has expired
+or has another scope ends within `CHECK` seconds. Who comes without a token takes no place from others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.sse import format_sse_event
@@ -29,14 +33,34 @@ from registry.core.names import PLATFORMS
 from registry.db import Database
 from registry.jobs import Live
 from registry.web import Context, schemas
+from registry.web.access import scope_held
 from registry.web.answers import write_json
-from registry.web.api import MAX_ID, Words, event_json, holds, named, needs, since_of, words
+from registry.web.api import (
+    MAX_ID,
+    Words,
+    event_json,
+    holds,
+    named,
+    needs,
+    since_of,
+    words,
+)
 from registry.web.errors import problem
 
-__all__ = ["MOST", "Start", "Streams", "install", "origin"]
+__all__ = ["MOST", "Guest", "Kind", "Start", "Streams", "address", "install", "origin"]
 
-MOST: Final = 200
-"""Listeners of one process. Each costs a connection and a task; beyond, the answer is 503."""
+Kind = Literal["anonymous", "token", "page", "session"]
+"""Who listens: a program without or with a token, a page read by anybody or by somebody signed in."""
+
+MOST: Final[dict[Kind, tuple[int, int]]] = {
+    "anonymous": (200, 300), "token": (100, 200), "page": (50, 150), "session": (50, 150),
+}  # fmt: skip
+"""Listeners of one process, by kind: of one address, token or session, and in all.
+
+Each costs a connection and a task; beyond, the answer is 503. Kinds take no places from each other.
+"""
+CHECK: Final = 1.0
+"""Seconds after which it is looked at again whether a listener may stay."""
 HEARTBEAT: Final = 15.0
 """Seconds of silence after which a comment is sent, so that nothing between takes us for dead."""
 BATCH: Final = 100
@@ -58,26 +82,49 @@ class Start:
     reset: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """Somebody who wants to listen. `who` tells the guests of a kind apart, `stays` whether it still may."""
+
+    kind: Kind
+    who: str
+    stays: Callable[[], bool]
+
+
 class Streams:
     """The listeners of one process. Lives in the event loop; only the wake-up comes from a thread."""
 
-    def __init__(
-        self, database: Database, live: Live, *, heartbeat: float = HEARTBEAT, most: int = MOST
-    ) -> None:
+    def __init__(self, database: Database, live: Live, *, heartbeat: float = HEARTBEAT) -> None:
         self._database, self._live = database, live
-        self._heartbeat, self._most = heartbeat, most
+        self._heartbeat = heartbeat
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bells: set[asyncio.Event] = set()
         self._readers = ThreadPoolExecutor(READERS, "stream")
         self._reading: dict[tuple[EventFilter, _Shows], asyncio.Task[_Batch]] = {}
-        self.listeners = 0
+        self._places: Counter[tuple[Kind, str]] = Counter()
+        self._taken: Counter[Kind] = Counter()
         self.closed = False
         live.watch(self._wake)
 
-    @property
-    def full(self) -> bool:
-        """Say whether another listener is one too many."""
-        return self.listeners >= self._most
+    def has_place(self, guest: Guest) -> bool:
+        """Say whether this guest is not one too many, of its own or of its kind."""
+        own, all_ = MOST[guest.kind]
+        taken = self._places[guest.kind, guest.who], self._taken[guest.kind]
+        return not self.closed and taken[0] < own and taken[1] < all_
+
+    @contextlib.contextmanager
+    def seated(self, guest: Guest) -> Iterator[None]:
+        """Take a place while this lasts."""
+        seat = guest.kind, guest.who
+        self._places[seat] += 1
+        self._taken[guest.kind] += 1
+        try:
+            yield
+        finally:
+            self._taken[guest.kind] -= 1
+            self._places[seat] -= 1
+            if not self._places[seat]:
+                del self._places[seat]
 
     def close(self) -> None:
         """End all streams: a server that stops would wait for them for ever."""
@@ -99,10 +146,14 @@ class Streams:
             bell.set()
 
     async def start(self, since: int | None) -> Start:
-        """Find where to begin: after `since`, or after the newest event. Raises `Unavailable`."""
+        """Find where to begin: after `since`, or after the newest event. Raises `Unavailable`.
+
+        Only an id that this process has not heard of asks the database.
+        """
+        newest = self._live.current().revision
+        if since is None or since <= newest:
+            return Start(after=newest if since is None else since)
         newest = await asyncio.get_running_loop().run_in_executor(self._readers, self._newest)
-        if since is None:
-            return Start(after=newest)
         return Start(after=min(since, newest), reset=since > newest)
 
     def _newest(self) -> int:
@@ -110,43 +161,62 @@ class Streams:
             return catalog.newest(session)
 
     async def listen(
-        self, start: Start, wanted: EventFilter, show: _Shows = event_json
+        self,
+        start: Start,
+        wanted: EventFilter,
+        show: _Shows = event_json,
+        stays: Callable[[], bool] = lambda: True,
     ) -> AsyncGenerator[bytes]:
-        """Yield events as they come, in the order of their ids, and heartbeats between; ends at `close`."""
+        """Yield events as they come, in the order of their ids, and heartbeats between.
+
+        Ends at `close`, and when `stays` says so: it is asked before anything is told.
+        """
         self._loop = asyncio.get_running_loop()
         bell = asyncio.Event()
         self._bells.add(bell)
         position = start.after
+        step = min(CHECK, self._heartbeat)
+        silence = 0.0
         try:
             yield format_sse_event(retry=RETRY)
             if start.reset:
                 yield _reset(position)
-            while not self.closed:
+            while not self.closed and stays():
                 bell.clear()  # before we look, so that what comes meanwhile rings again
                 newest = self._revision(position)
                 while position < newest and not self.closed:
                     batch = await self._read(replace(wanted, after=position), show)
                     for _, chunk in batch:
+                        if not stays():
+                            return
                         yield chunk
+                        silence = 0.0
                     position = _stand(batch, newest)
-                if not await self._rings(bell):
-                    yield format_sse_event(comment="still here")
+                if not await self._rings(bell, step):
+                    silence += step
+                    if silence >= self._heartbeat:
+                        yield format_sse_event(comment="still here")
+                        silence = 0.0
         finally:
             self._bells.discard(bell)
 
-    async def answer(self, after: int | None, wanted: EventFilter, show: _Shows) -> Response:
+    async def answer(
+        self, guest: Guest, after: int | None, wanted: EventFilter, show: _Shows
+    ) -> Response:
         """Answer with a stream that begins after an id, or (None) with what comes next."""
+        if not self.has_place(guest):
+            return _full()
         start = await self.start(after)
-        return _StreamAnswer(self, self.listen(start, wanted, show))
+        return _StreamAnswer(self, guest, self.listen(start, wanted, show, guest.stays))
 
     def _revision(self, position: int) -> int:
         snapshot = self._live.snapshot
         return snapshot.revision if snapshot else position
 
-    async def _rings(self, bell: asyncio.Event) -> bool:
-        """Wait until something moved; False after a silence that wants a heartbeat."""
+    async def _rings(self, bell: asyncio.Event, seconds: float) -> bool:
+        """Wait until something moved; False after a silence."""
         try:
-            await asyncio.wait_for(bell.wait(), self._heartbeat)
+            await asyncio.wait_for(bell.wait(), seconds)
         except TimeoutError:
             return False
         return True
@@ -199,25 +269,31 @@ def _reset(newest: int) -> bytes:
     return format_sse_event(data_str=data, event="reset", id=str(newest))
 
 
+def _full() -> Response:
+    detail = "Too many listeners follow here already; poll /v1/changelog?since=ID instead."
+    return problem(503, "unavailable", detail)
+
+
 class _StreamAnswer(StreamingResponse):
     """A stream that takes a listener's place while it lasts, or answers 503 where there is none."""
 
-    def __init__(self, streams: Streams, content: AsyncGenerator[bytes]) -> None:
+    def __init__(self, streams: Streams, guest: Guest, content: AsyncGenerator[bytes]) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(content, media_type="text/event-stream", headers=headers)
-        self._streams, self._chunks = streams, content
+        self._streams, self._guest, self._chunks = streams, guest, content
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._streams.full or self._streams.closed:
-            detail = "Too many listeners follow here already; poll /v1/changelog?since=ID instead."
-            await problem(503, "unavailable", detail)(scope, receive, send)
+        if not self._streams.has_place(self._guest):  # taken since we looked
+            await _full()(scope, receive, send)
             return
-        self._streams.listeners += 1
-        try:
+        with self._streams.seated(self._guest):
             async with contextlib.aclosing(self._chunks):
                 await super().__call__(scope, receive, send)
-        finally:
-            self._streams.listeners -= 1
+
+
+def address(request: Request) -> str:
+    """Return where a request comes from; behind a proxy that is trusted, its client."""
+    return request.client.host if request.client else ""
 
 
 def install(app: FastAPI, context: Context, streams: Streams) -> None:
@@ -259,7 +335,13 @@ def install(app: FastAPI, context: Context, streams: Streams) -> None:
             ascending=True,
         )
         show = show_named if holds(context, request, "read") else event_json
-        return await streams.answer(after, wanted, show)
+        digest, scope = scope_held(context.live, request)
+        guest = Guest(
+            kind="token" if scope else "anonymous",
+            who=digest or address(request),
+            stays=lambda: scope_held(context.live, request)[1] == scope,
+        )
+        return await streams.answer(guest, after, wanted, show)
 
     app.include_router(router)
 

@@ -240,7 +240,7 @@ def _usage(context: Context) -> APIRouter:
         request: Request, body: UsageReport, key: Key = None, opened: Session = writing
     ) -> Response:
         """Report usage. The answer says what was kept, what is unknown and what is at risk."""
-        context.live.refresh()  # what was declared just now shall count
+        context.live.ask()  # what was declared just now shall count
         snapshot = context.live.current()
         found = inventory.record(opened, _report(body), context.clock(), key, snapshot=snapshot)
         context.live.usage_moved()

@@ -2,13 +2,13 @@
 
 The hot path adds one to a cell and does no more. A cell is a list of two numbers, what was counted and
 what was taken from it: the event loop's thread writes only the first and the flushing thread only the
-second, so no count is lost and no lock is needed. Everything is bounded, for anybody may name services.
+second, so no count is lost and no lock is needed. Only calls with a token come here; everything is bounded
+nevertheless, in names too, for who holds one may still send anything.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +18,7 @@ from registry import inventory
 from registry.core.errors import Invalid, RegistryError
 from registry.db import Database
 from registry.jobs import Clock, Live
+from registry.loops import Loop
 from registry.models import ServiceRow
 
 __all__ = ["Use", "Uses"]
@@ -27,14 +28,18 @@ log = logging.getLogger("registry.usage")
 FLUSH_SECONDS: Final = 2.0
 CELLS: Final = 8192
 """Answers that are counted; what is asked beyond them until they are let go is not."""
+NAMES: Final = 50_000
+"""Names of betas in all those answers, at most: some 5 MB."""
 BACKLOG: Final = 8
 """Dropped memos whose counts are not taken yet; of more, the oldest go uncounted."""
 WAITING: Final = 10_000
 """Services (with environment and platform) whose usage waits for the database."""
+WAITING_NAMES: Final = 200_000
+"""Names of betas that wait with them, at most: some 30 MB."""
 AT_ONCE: Final = 1000
 """Services written in one flush."""
 NEW_AN_HOUR: Final = 1000
-"""Services that come into being by being named here; tokens are not needed for this, so it is little."""
+"""Services that come into being by being named here; a name is easily made up, so it is little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,39 +61,41 @@ class Uses:
 
     def __init__(self) -> None:
         self._cells: dict[Use, list[int]] = {}
+        self._names = 0
         self._dropped: deque[dict[Use, list[int]]] = deque(maxlen=BACKLOG)
         self._waiting: dict[_Group, dict[str, int]] = {}
         self._new_hour, self._new = -1, 0
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._loop: Loop | None = None
 
     def cell(self, use: Use) -> list[int]:
         """Return the cell of an answer; add to its first number."""
-        if len(self._cells) >= CELLS and use not in self._cells:
-            return [0, 0]
-        return self._cells.setdefault(use, [0, 0])
+        cell = self._cells.get(use)
+        if cell is None:
+            cell = [0, 0]
+            if len(self._cells) < CELLS and self._names + len(use.betas) <= NAMES:
+                self._cells[use] = cell
+                self._names += len(use.betas)
+        return cell
 
     def turn(self) -> None:
         """Let go of all cells: the answers that held them are dropped."""
         self._dropped.append(self._cells)
-        self._cells = {}
+        self._cells, self._names = {}, 0
 
     def start(self, database: Database, live: Live, clock: Clock) -> None:
         """Flush every few seconds from now on, in a thread."""
 
-        def run() -> None:
-            while not self._stop.wait(FLUSH_SECONDS):
-                self.flush(database, live, clock)
+        def turn() -> float:
             self.flush(database, live, clock)
+            return FLUSH_SECONDS
 
-        self._thread = threading.Thread(target=run, name="usage", daemon=True)
-        self._thread.start()
+        self._loop = Loop("usage", turn, last=turn, trouble_seconds=FLUSH_SECONDS)
+        self._loop.start()
 
     def stop(self) -> None:
         """Flush for the last time."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=10)
+        if self._loop is not None:
+            self._loop.stop(10)
 
     def flush(self, database: Database, live: Live, clock: Clock) -> None:
         """Write what was counted. What the database does not take now waits; never raises."""
@@ -107,20 +114,28 @@ class Uses:
 
     def _take(self) -> None:
         """Move what was counted since last time to what waits."""
+        room = WAITING_NAMES - sum(map(len, self._waiting.values()))
         while self._dropped:
-            self._take_from(self._dropped.popleft())
-        self._take_from(self._cells)
+            room = self._take_from(self._dropped.popleft(), room)
+        self._take_from(self._cells, room)
 
-    def _take_from(self, cells: dict[Use, list[int]]) -> None:
+    def _take_from(self, cells: dict[Use, list[int]], room: int) -> int:
+        """Take what there is room for; returns for how many names there is room then."""
         for use, cell in tuple(cells.items()):
             count = cell[0] - cell[1]
             group = use.service, use.environment, use.platform or ""
             if not count or (group not in self._waiting and len(self._waiting) >= WAITING):
                 continue
+            held = self._waiting.get(group, {})
+            new = sum(beta not in held for beta in use.betas)
+            if new > room:
+                continue
+            room -= new
             cell[1] += count
-            held = self._waiting.setdefault(group, {})
+            self._waiting[group] = held
             for beta in use.betas:
                 held[beta] = held.get(beta, 0) + count
+        return room
 
     def _record(
         self, database: Database, live: Live, group: _Group, counts: dict[str, int], now: datetime

@@ -122,8 +122,8 @@ def receiver(
         listening.close()
 
 
-def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Make a certificate for a name. Returns the server's context, and one that trusts it."""
+def certificate(folder: Path, name: str, *more: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Make a certificate for names. Returns the server's context, and one that trusts it."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     made = dt.datetime.now(dt.UTC)
@@ -133,7 +133,9 @@ def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext
         .serial_number(x509.random_serial_number())
         .not_valid_before(made - dt.timedelta(hours=1))
         .not_valid_after(made + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([_general(name)]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName(list(map(_general, (name, *more)))), critical=False
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )

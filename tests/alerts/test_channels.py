@@ -39,6 +39,9 @@ NOW = datetime.now(UTC)
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LOCAL = Rules(allow_private=True, timeout=5)
 HASTY = Rules(allow_private=True, timeout=0.4)
+"""For tries that shall run into the time-out."""
+BRIEF = Rules(allow_private=True, timeout=3)
+"""For tries that shall hear the status, and then run into it."""
 SECRET = channels.new_secret()
 TOKEN = "T0kenOfTheOwner"
 MESSAGE = Message(
@@ -180,7 +183,7 @@ ENDLESS = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 def test_a_body_that_does_not_end_well_takes_nothing_back(behave: Behave) -> None:
     """The status has decided; the rest is read within bounds."""
     with receiver(behave) as listening:
-        outcome = send(listening, HASTY)
+        outcome = send(listening, BRIEF)
     assert (outcome.result, outcome.status) == ("sent", 200)
     assert len(outcome.answer) <= 500
 
@@ -190,7 +193,7 @@ def test_the_sender_hangs_up_on_a_body_without_end(pause: float) -> None:
     """It does not stay on the line to hear it all."""
     with receiver(says_forever(ENDLESS, b"1\r\na\r\n", pause)) as listening:
         send(listening, HASTY)
-        assert listening.callers[0].hung_up.wait(20)
+        assert listening.callers[0].hung_up.wait(60)
 
 
 def _closes(caller: Caller) -> None:
@@ -225,12 +228,12 @@ def test_no_answer_is_a_failure_that_may_pass(behave: Behave) -> None:
     assert outcome.error
 
 
-def test_nobody_listening_is_a_failure_that_may_pass(free_port: int) -> None:
+def test_nobody_listening_is_a_failure_that_may_pass(dead_port: int) -> None:
     """A receiver that restarts is not lost."""
-    url = f"http://127.0.0.1:{free_port}/x"
+    url = f"http://127.0.0.1:{dead_port}/x"
     outcome = channels.send("webhook", url, [SECRET], MESSAGE, LOCAL, NOW)
     assert (outcome.result, outcome.status) == ("transient", None)
-    assert outcome.error == f"No connection to 127.0.0.1, port {free_port}."
+    assert outcome.error == f"No connection to 127.0.0.1, port {dead_port}."
 
 
 def test_tls_verifies_the_name_while_the_connection_goes_to_the_address(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from registry.models import AlertRow, EventRow
 from tests.alerts.receiver import Caller, answers
 from tests.alerts.world import ROOMY, A, B, World, bodies, events_in, ids, listening
 from tests.factories import NOW
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -394,7 +395,7 @@ def test_a_dead_and_a_slow_receiver_delay_nobody(world: World) -> None:
     go = threading.Event()
 
     def slow(caller: Caller) -> None:
-        go.wait(20)
+        go.wait(60)
         caller.say(b"HTTP/1.1 204 Done\r\n\r\n")
 
     with listening(slow) as crawling, listening() as quick:
@@ -411,22 +412,12 @@ def test_a_dead_and_a_slow_receiver_delay_nobody(world: World) -> None:
             )
             for status in ("deprecated", "ga") * 10:
                 world.happen(A, status=status)
-            wait(lambda: len(quick.callers) == 21)
+            until(lambda: len(quick.callers) == 21)
             assert len(crawling.callers) <= 4
         finally:
             go.set()
             courier.stop()
         assert world.alerts.deliveries(1, statuses=["sent"])
-
-
-def wait(true: Any) -> None:
-    """Wait for what must come; the bound is wide, so that a busy machine cannot decide."""
-    import time
-
-    end = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.02)
 
 
 # --- By hand --------------------------------------------------------------------------------------

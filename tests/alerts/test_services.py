@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.server
+import inspect
+import json
 import logging
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,7 +22,7 @@ from hypothesis import strategies as st
 from registry.alerts import channels, services
 from registry.alerts.channels import Message, Outcome, Rules
 from registry.core.errors import Invalid
-from tests.alerts.receiver import Caller, answers, receiver, says_forever
+from tests.alerts.receiver import Caller, answers, certificate, receiver, says_forever
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 KEY = "a1b2c3d4" * 4
@@ -109,7 +113,7 @@ class Proxy:
         self.asked = asked
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
 
 @pytest.fixture
@@ -118,6 +122,77 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     standing = Proxy()
     for name in ("HTTPS_PROXY", "https_proxy"):
         monkeypatch.setenv(name, standing.url)
+    yield standing
+    standing.server.shutdown()
+    standing.server.server_close()
+
+
+ANSWER = {
+    "ok": True, "success": True, "status": 1, "code": 0, "errcode": 0, "StatusCode": 0,
+    "requestId": "r", "access_token": "t", "token_type": "Bearer", "expires_in": 3600,
+    "channel": "C", "message": {"text": "", "ts": "1"}, "messages": [{"status": "0"}],
+}  # fmt: skip
+"""What pleases most services."""
+
+
+class Internet(Proxy):
+    """Stands where the internet is: every host answers well, and what it is asked is written down."""
+
+    def __init__(self, trust: ssl.SSLContext) -> None:
+        requests: list[str] = []
+        super().__init__()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_CONNECT(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.connection = trust.wrap_socket(self.connection, server_side=True)
+                self.rfile = self.connection.makefile("rb", -1)
+                self.wfile = self.connection.makefile("wb", 0)
+                self.close_connection = False
+
+            def finish(self) -> None:
+                super().finish()
+                self.connection.close()
+
+            def do_POST(self) -> None:
+                requests.append(self.path)
+                self.rfile.read(int(self.headers.get("content-length", "0")))
+                slack = self.headers.get("host") == "hooks.slack.com"
+                body = b"ok" if slack else json.dumps(ANSWER).encode()
+                self.send_response(200)
+                self.send_header("content-length", str(len(body)))
+                self.send_header("content-type", "application/json")
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Keep the tests' output clean."""
+
+        self.requests = requests
+        self.server.RequestHandlerClass = Handler
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
+    """A certificate of every host that is asked, and the file of those who trust it."""
+    folder = tmp_path_factory.mktemp("internet")
+    server, _ = certificate(folder, *sorted({*EXAMPLES.values(), "graph.microsoft.com"}))
+    return server, folder / "receiver.pem"
+
+
+@pytest.fixture
+def internet(
+    authority: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Internet]:
+    """All that Apprise wants to reach is here."""
+    server, file = authority
+    standing = Internet(server)
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, standing.url)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(file))
     yield standing
     standing.server.shutdown()
     standing.server.server_close()
@@ -136,6 +211,63 @@ def test_a_listed_service_goes_to_its_public_host_only(proxy: Proxy, url: str, h
     assert outcome.result == "transient"
     assert set(proxy.asked) == {host}
     assert KEY not in repr(outcome)
+
+
+@pytest.mark.parametrize("url", EXAMPLES, ids=lambda text: str(text)[:24])
+def test_every_severity_is_asked_for_and_what_is_sent_was_asked(
+    internet: Internet, url: str
+) -> None:
+    """Where every host answers well, whoever says `sent` has made a request, and the other way round."""
+    for severity in ("critical", "warning", "info"):
+        internet.requests.clear()
+        outcome = send(url, message=dataclasses.replace(MESSAGE, severity=severity))
+        assert internet.requests
+        assert (outcome.result, outcome.error) == ("sent", None)
+
+
+@pytest.mark.parametrize("scheme", ["jira", "opsgenie"])
+@pytest.mark.parametrize("action", ["note", "close", "delete", "acknowledge"])
+def test_an_action_on_earlier_alerts_is_refused(proxy: Proxy, scheme: str, action: str) -> None:
+    """When it is saved; and one that was saved before is not called sent."""
+    url = f"{scheme}://{KEY}?action={action}"
+    with pytest.raises(Invalid, match="must be new, or left out"):
+        channels.check("apprise", url, Rules())
+    assert (send(url).result, proxy.asked) == ("permanent", [])
+    channels.check("apprise", f"{scheme}://{KEY}?action=new", Rules())
+
+
+def test_a_service_that_has_nothing_to_do_has_sent_nothing(proxy: Proxy) -> None:
+    """Apprise says true of it."""
+    import apprise
+
+    @apprise.decorators.notify(on="idle")  # type: ignore[no-untyped-call]
+    def idle(*_args: object, **_kwargs: object) -> bool:
+        return True
+
+    try:
+        outcome = send("idle://x", "idle")
+    finally:
+        services._plugins().remove("idle")
+    assert (outcome.result, proxy.asked) == ("permanent", [])
+    assert "nothing was sent" in (outcome.error or "")
+
+
+def test_every_plugin_announces_its_requests_or_is_listed() -> None:
+    """A new release of Apprise with another silent one fails here."""
+    services._library()
+    manager = services._plugins()
+    silent = {
+        scheme
+        for scheme in manager.schemas()
+        if not any("self.throttle(" in _source(kind) for kind in manager[scheme].__mro__)
+    }
+    assert silent - services.NEVER == services.UNTHROTTLED
+
+
+def _source(kind: type) -> str:
+    module = kind.__module__
+    owned = module.startswith("apprise.plugins.") and module != "apprise.plugins.base"
+    return inspect.getsource(kind) if owned else ""
 
 
 def test_every_listed_scheme_has_an_example() -> None:

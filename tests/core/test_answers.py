@@ -20,9 +20,9 @@ from registry.core.answers import (
     Reason,
     Verdict,
     classify,
-    mask_secrets,
     read_pasted,
 )
+from registry.core.redaction import mask_secrets
 
 SAMPLES = [
     json.loads(line)
@@ -215,6 +215,22 @@ LOOK_ALIKES: list[tuple[str, int | None, str, Verdict, Reason | None]] = [
     ("organisation's plan", 403, error(f"beta `{X}` is not enabled for your organization", "permission_error"), "restricted", None),
     ("fast mode", 400, error("Fast mode is not enabled for your organization."), "restricted", None),
     ("way of signing in", 400, error("This authentication style is incompatible with the long context beta header."), "restricted", None),
+    ("not permitted", 400, error("This organization is not permitted to use beta features."), "restricted", None),
+    ("kind of organisation", 400, error("Zero data retention organizations cannot use this beta."), "restricted", None),
+    ("administrator", 403, error("Your administrator has disabled beta features for this workspace.", "permission_error"), "restricted", None),
+    ("disabled by", 400, error("Beta features are disabled by your administrator."), "restricted", None),
+    ("needs a plan", 400, error("This beta requires an Enterprise plan."), "restricted", None),
+    ("for some plans", 400, error("Fast mode is only available to Team and Enterprise plans."), "restricted", None),
+    ("enrolment", 403, error("You must be enrolled in this beta.", "permission_error"), "restricted", None),
+    ("terms", 400, error("Your organization must accept the beta terms before using this feature."), "restricted", None),
+    ("workspace", 403, error("This beta is not supported in your workspace.", "permission_error"), "restricted", None),
+    ("credits", 429, error("Usage credits are required for long context requests", "rate_limit_error"), "restricted", None),
+    ("disabled account, beta", 400, error("This organization has been disabled for use of beta keys."), "inconclusive", "auth"),
+    ("needs a field", 400, error("The effort beta requires the output_config field."), "inconclusive", "request"),
+    ("needs a plan of another kind", 400, error("tools.0: a plan is required"), "inconclusive", "request"),
+    ("only with a tool", 400, error("compaction is only supported with the code_execution tool"), "inconclusive", "request"),
+    ("prompt about plans", 400, error("messages.0.content: \"the beta requires an Enterprise plan\" is too long"), "inconclusive", "request"),
+    ("who must use", 400, error("A tool with the fast mode beta cannot use stream: false"), "inconclusive", "request"),
     ("not enrolled", 403, json.dumps({"type": "error", "error": {"type": "permission_error", "message": "No access.", "details": {"error_code": "organization_not_enrolled_in_beta"}}}), "restricted", None),
     ("for a model", 400, error(f"beta header `{X}` is not supported for model claude-haiku-4-5"), "model_unsupported", None),
     ("by a model", 400, error(f"claude-haiku-4-5 does not support the `{X}` beta"), "model_unsupported", None),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from registry.core.changes import Derived, derive_feature, diff
 from registry.core.facts import Beta, Claim, Event, to_json
+from registry.core.lifecycle import Standing
 from tests.factories import NOW, claim
 
 X = "thing-2026-01-01"
@@ -112,6 +113,44 @@ def test_a_word_that_expires_no_longer_counts() -> None:
     assert known(word, says("active", "2026-01-01")).status == "retired"
     later = NOW + timedelta(days=2)
     assert known(word, says("active", "2026-01-01"), now=later).status == "active"
+
+
+@pytest.mark.parametrize(
+    ("day", "status", "disputed", "accepted"),
+    [("2026-11-20", "retired", False, None), ("2026-11-22", "deprecated", True, True)],
+)
+def test_what_was_accepted_before_an_end_does_not_speak_against_it(
+    day: str, status: str, disputed: bool, accepted: bool | None
+) -> None:
+    """Past its sunset it is retired; disputed only where a target accepted it since."""
+    at = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    standing = Standing(target="t", state="supported", accepted_at=at, checked_at=at)
+    made = [says("active", "2026-01-01"), claim(X, "sunset_on", "2026-11-21")]
+    found = derive_feature({X: made}, NOW, {X: NOW}, {X: [standing]})[X].beta
+    assert (found.status, bool(found.disputed), found.accepted) == (status, disputed, accepted)
+
+
+def test_restored_is_told_for_the_day_on_which_it_happens() -> None:
+    """Whatever the status before was, and whenever that began."""
+    for before in ("active", "ga", "deprecated"):
+        dead = says("retired", "2026-11-20", "target:t", basis="probed")
+        then = derived(says(before, "2026-01-01"), dead)
+        now = derived(says(before, "2026-01-01"))
+        kinds = {event.type: event for event in diff(then.beta, now, NOW, backfill=False)}
+        assert kinds["beta.restored"].effective_on == NOW.date()
+
+
+def test_another_target_that_says_the_same_is_no_event() -> None:
+    """Who was asked last is no change of what is known."""
+    made = [says("active", "2026-01-01")]
+    one, two = (
+        derive_feature({X: made}, NOW, {X: NOW}, {
+            X: [Standing(target=name, platform="bedrock", state="supported", checked_at=NOW)]
+        })[X]
+        for name in ("a", "b")
+    )  # fmt: skip
+    assert one.beta.platforms["bedrock"].target != two.beta.platforms["bedrock"].target
+    assert diff(one.beta, two, NOW, backfill=False) == []
 
 
 def test_sources_that_contradict_each_other_are_disputed() -> None:

@@ -26,7 +26,7 @@ from tests.factories import NOW
 
 SHORT: dict[str, Observed] = {
     "a": "accepted", "r": "refused", "s": "restricted", "m": "model_unsupported",
-    "-": "inconclusive",
+    "-": "inconclusive", "x": "mixed",
 }  # fmt: skip
 LONG = Thresholds(refusals_to_confirm=3, acceptances_to_recover=2)
 
@@ -51,7 +51,21 @@ def live(verdicts: str, standing: Standing | None = None) -> list[str]:
         ("arr", "supported"),
         ("arrr", "refused"),
         ("arrarr", "supported"),
-        ("arrarrr", "refused"),
+        ("arrarrr", "supported"),
+        ("arrarrrrrrr", "supported"),
+        ("arrarrrrrrrr", "refused"),
+        ("arraaaaarrr", "supported"),
+        ("arraaaaaarrr", "refused"),
+        ("axrrr", "supported"),
+        ("axrrrrrrrr", "refused"),
+        ("arrx", "supported"),
+        ("x", "unknown"),
+        ("xa", "supported"),
+        ("xrrrrrrr", "unknown"),
+        ("xrrrrrrrr", "refused"),
+        ("arrrx", "refused"),
+        ("arrrxaa", "supported"),
+        ("arrraarrr", "supported"),
         ("ar-r-r", "refused"),
         ("arrs", "supported"),
         ("arrsss", "restricted"),
@@ -96,7 +110,7 @@ def test_no_state_turns_below_its_threshold(verdicts: str) -> None:
     for letter in verdicts:
         before = standing
         if letter != "-":
-            run = run + 1 if speaks[letter] == last else 1
+            run = run + 1 if speaks[letter] == last != "" else 1
             last = speaks[letter]
         standing, turned = advance(standing, SHORT[letter], LONG, NOW)
         assert turned == (standing.state != before.state)
@@ -105,17 +119,68 @@ def test_no_state_turns_below_its_threshold(verdicts: str) -> None:
             need = 2 if standing.state == "supported" else 3
             assert run >= need
         shown = pending(standing)
-        assert shown is None or 0 < shown["count"] < shown["of"]  # type: ignore[operator]
+        assert shown is None or shown["count"] < shown["of"]  # type: ignore[operator]
+        assert shown is None or shown["kind"] == "mixed" or shown["count"]
 
 
 def test_another_identity_proves_nothing_from_before() -> None:
-    """The state is still shown; the next answer decides, and nothing was accepted before."""
+    """The state is still shown; it turns by the same thresholds, and nothing was accepted before."""
     standing, _ = advance(Standing(), "accepted", LONG, NOW)
     fresh = standing.reset()
-    assert (fresh.state, fresh.accepted_at) == ("supported", None)
-    after, turned = advance(fresh, "refused", LONG, NOW)
-    assert (after.state, turned, after.stale) == ("refused", True, False)
+    assert (fresh.state, fresh.stale, fresh.accepted_at) == ("supported", True, None)
+    after = fresh
+    for turns in (False, False, True):
+        assert (after.state, after.stale) == ("supported", True)
+        after, turned = advance(after, "refused", LONG, NOW)
+        assert turned is turns
+    assert (after.state, after.stale) == ("refused", False)
     assert retirement("public", (), [after]) is None
+    again, turned = advance(fresh, "accepted", LONG, NOW)
+    assert (again.stale, turned, again.accepted_at) == (False, False, NOW)
+
+
+def test_since_is_when_the_state_began() -> None:
+    """Neither a run that comes to nothing nor an answer that agrees moves it; a turn does."""
+    days = [NOW + timedelta(days=day) for day in range(8)]
+    standing, turned = advance(Standing(), "accepted", LONG, days[0])
+    assert (standing.since, turned) == (days[0], True)
+    for day, verdict in enumerate(("accepted", "refused", "accepted"), start=1):
+        standing, turned = advance(standing, verdict, LONG, days[day])  # type: ignore[arg-type]
+        assert (standing.since, standing.checked_at, turned) == (days[0], days[day], False)
+    standing = Standing(state="supported", since=days[0], accepted_at=days[0])
+    for day, turns in ((4, False), (5, False), (6, True)):
+        standing, turned = advance(standing, "refused", LONG, days[day])
+        assert (turned, standing.since) == (turns, days[6] if turns else days[0])
+        assert standing.count_since == (None if turns else days[4])
+    same, turned = advance(standing, "refused", LONG, days[7])
+    assert (same.since, same.checked_at, turned) == (days[6], days[7], False)
+    bound, turned = advance(standing, "model_unsupported", LONG, days[7])
+    assert (bound.model_bound, turned, bound.state) == (True, False, "refused")
+
+
+def test_what_an_operator_excused_moves_nothing_until_it_is_accepted() -> None:
+    """`--new-baseline`: this key or plan does not have it, and that is no news."""
+    excused = replace(Standing(state="supported").reset(), excused=True)
+    for verdict in ("refused", "restricted", "model_unsupported"):
+        assert advance(excused, verdict, LONG, NOW) == (excused, False)
+        assert not would_turn(excused, verdict)
+    assert not is_mass_change([excused] * 60, ["refused"] * 60)
+    back, turned = advance(excused, "accepted", LONG, NOW)
+    assert (back.excused, back.stale, turned) == (False, False, False)
+
+
+def test_mixed_answers_are_shown() -> None:
+    """From the first contradiction until five sweeps agree."""
+    standing, _ = advance(Standing(), "accepted", LONG, NOW)
+    standing, _ = advance(standing, "mixed", LONG, NOW)
+    assert pending(standing) == {"kind": "mixed", "count": 0, "of": 8, "since": NOW}
+    later = NOW + timedelta(hours=1)
+    standing, _ = advance(standing, "refused", LONG, later)
+    assert pending(standing) == {"kind": "mixed", "count": 1, "of": 8, "since": NOW}
+    for _ in range(6):
+        assert pending(standing)
+        standing, _ = advance(standing, "accepted", LONG, later)
+    assert pending(standing) is None
 
 
 def standing(state: Any = "refused", **more: Any) -> Standing:
@@ -173,8 +238,8 @@ def test_what_several_targets_say_of_a_platform() -> None:
     [(60, 15, False), (60, 16, True), (8, 5, False), (8, 6, True), (4, 4, False), (0, 0, False)],
 )
 def test_a_mass_change_is_more_than_five_and_a_quarter(held: int, turning: int, mass: bool) -> None:
-    """Those that were not accepted before do not count."""
-    standings = [standing("supported")] * held + [standing("refused")] * 50
+    """Those that were not accepted before do not count; stale ones do."""
+    standings = [standing("supported", stale=True)] * held + [standing("refused")] * 50
     more: list[Observed] = ["refused"] * 50
     verdicts: list[Observed] = ["refused"] * turning
     verdicts += ["accepted"] * (held - turning)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from registry.core.errors import Invalid
 from registry.core.lines import LINE_MAX, Lines
-from registry.core.logs import How, Reading, Seen, read, recognise
+from registry.core.logs import How, Reading, Seen, check_columns, read, recognise
 
 A, B = "mcp-client-2025-11-20", "files-api-2025-04-14"
 REFUSAL = f"Unexpected value(s) `{A}` for the `anthropic-beta` header."
@@ -189,10 +190,15 @@ def test_envoy_logs(host: str, platform: str | None) -> None:
         ('[2026-11-23T12:00:00.000Z] "POST /v1/messages HTTP/2" 200 -', "json_format"),
         ('[{"beta": "a"}]', "jq -c '.[]'"),
         ('{\n  "beta": "a"\n}', "jq -c ."),
+        (f"ts,headers,code\n2026-11-23,{A},200\n", "columns ts, headers, code"),
+        (f"day;sent\n2026-11-23;{A}\n", "--map beta=COLUMN"),
+        (f'"when" , "what"\n2026-11-23,"{A},{B}"\n'.replace(" , ", ","), "columns when, what"),
+        (f"header_value\n{A}\n", "--format list"),
+        ("status,model,url\n", "--map beta=COLUMN"),
     ],
 )
 def test_what_cannot_be_read_says_what_to_do(text: str, word: str) -> None:
-    """Envoy's default text, a JSON array, JSON over several lines."""
+    """Envoy's default text, a JSON array, JSON over several lines, a table of unknown columns."""
     with pytest.raises(Invalid, match=r".") as error:
         recognise(list(Lines(io.BytesIO(text.encode()))))
     assert word in error.value.detail
@@ -203,13 +209,51 @@ def test_what_cannot_be_read_says_what_to_do(text: str, word: str) -> None:
     [
         ('{"beta": "a"}', "jsonl"), ("service,anthropic-beta\n", "csv"), ("Beta;Count\n", "csv"),
         (f"{A},{B}\n", "list"), (f"{A}\n", "list"), (f"  12 {A}\n", "list"), ("", "list"),
-        ("\n\n{broken\n", "jsonl"),
+        ("\n\n{broken\n", "jsonl"), (f"# betas, by day\n{A},{B}\n", "list"),
+        (f"  3 my-own,your-own\n  4 {A},{B}\n", "list"), ("my-own,your-own\nmy-own,other-own", "list"),
+        (f"my-own-beta\n{A}\n", "list"), (f"{A},7\n{B},8\n", "list"),
     ],
 )  # fmt: skip
 def test_formats_are_recognised(text: str, format_: str) -> None:
     """By the first line that is not blank."""
     assert recognise(list(Lines(io.BytesIO(text.encode())))) == format_
-    assert recognise(list(Lines(io.BytesIO(b"who,flags\n"))), ["flags"]) == "csv"
+
+
+@pytest.mark.parametrize("first", ["who,flags\n", f"{A},{B}\n", "", "flags\n", "x.y.flags;z\n"])
+def test_what_is_mapped_has_fields(first: str) -> None:
+    """So it is a table where it is no JSON, whatever its columns are called."""
+    assert recognise(list(Lines(io.BytesIO(first.encode()))), ["flags"]) == "csv"
+    assert recognise(list(Lines(io.BytesIO(b'{"a": 1}\n'))), ["flags"]) == "jsonl"
+
+
+@pytest.mark.parametrize(
+    ("paths", "word"),
+    [
+        ({"beta": ["x.y.flags"]}, None), ({"beta": ["flags"]}, "'flags' for beta"),
+        ({"beta": ["x.y.flags"], "at": ["ts"]}, "'ts' for at; there are x.y.flags, when, z"),
+        ({"beta": ["x.y.flags"], "at": ["ts", "when"]}, None), ({}, "--map beta=COLUMN"),
+        ({"beta": ["z.headers.flags"], "status": []}, None),  # JSON in a cell; a field that is not wanted
+    ],
+)  # fmt: skip
+def test_columns_that_are_looked_for_are_there(paths: Any, word: str | None) -> None:
+    """A misspelt column is told with those that there are, instead of an import of nothing."""
+    first = list(Lines(io.BytesIO(b"x.y.flags,when,z\n")))
+    how = How(format="csv", paths=paths, service="s")
+    if word is None:
+        check_columns(first, how)
+        return
+    with pytest.raises(Invalid) as error:
+        check_columns(first, how)
+    assert word in error.value.detail
+
+
+@given(st.lists(st.text(), max_size=4), st.booleans())
+def test_any_beginning_has_a_format_or_a_sentence(texts: list[str], mapped: bool) -> None:
+    """Nothing but `Invalid` comes out of a file's first lines."""
+    first = list(Lines(io.BytesIO("\n".join(texts).encode("utf-8", "replace"))))
+    with suppress(Invalid):
+        format_ = recognise(first, ["x"] if mapped else [])
+        check_columns(first, How(format=format_, paths={"beta": ["x"]} if mapped else {}))
 
 
 @pytest.mark.parametrize(
@@ -241,6 +285,7 @@ def test_lists(text: str, betas: tuple[str, ...], count: int) -> None:
         ('{"beta": "a", "service": "\\u0007"}', "jsonl", "no name of a service or environment"),
         (json.dumps({"beta": [f"a{n}" for n in range(101)]}), "jsonl", "more than 100 betas"),
         ("GET /index.html", "list", "neither a header value nor a name"),
+        (f"2026-11-23,{A}", "list", "neither a header value nor a name"),
         ("beta\na,b,c\n", "csv", "more cells than columns"),
         ('beta\n"a"b\n', "csv", "no CSV"),
         ("x" * (LINE_MAX + 1), "jsonl", f"longer than {LINE_MAX:,} bytes"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import date
 from typing import Any
 
@@ -301,7 +302,11 @@ def test_a_misspelt_name_is_answered_with_the_likely_one() -> None:
     known = ["mcp-client-2025-11-20", "files-api-2025-04-14"]
     assert did_you_mean("mcp-clinet-2025-11-20", known) == ("mcp-client-2025-11-20",)
     assert did_you_mean("mcp-client-2025-11-21", known)[0] == "mcp-client-2025-11-20"
+    assert did_you_mean("flies-api", known) == ("files-api-2025-04-14",)
+    assert did_you_mean("MCPclient-2025-11-20", known) == ("mcp-client-2025-11-20",)
+    assert did_you_mean("nothing-like-it-2025-11-20", known) == ()
     assert did_you_mean("x" * 65536, known) == ()
+    assert did_you_mean("", known) == ()
     with pytest.raises(Invalid, match="as a feature"):
         resolve(snapshot(beta(X)), ask("thing"), TODAY)
     with pytest.raises(Invalid, match="as a beta"):
@@ -337,6 +342,27 @@ def test_check_reads_what_is_malformed_without_failing() -> None:
     found = check(snapshot(beta(X)), value=f"{X},bad name,{X}", today=TODAY)
     assert (found["valid"], found["value"]) == (False, X)
     assert [item["verdict"] for item in found["betas"]] == ["ok", "malformed"]
+
+
+def test_names_that_nobody_knows_take_no_memory() -> None:
+    """A resolver lives as long as its snapshot, in other people's programs; names are whatever comes."""
+    resolver = Resolver(snapshot(beta(X), beta(Y)))
+
+    def look(number: int) -> None:
+        model = f"m{number % 40}" + "x" * (number % 3) * 1000
+        names = tuple(("beta", f"n{number}-{i}") for i in range(50))
+        resolver.resolve(Ask(requested=(("beta", X), *names), policy="filter", model=model), TODAY)
+
+    for number in range(50):
+        look(number)
+    tracemalloc.start()
+    try:
+        for number in range(50, 150):
+            look(number)
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert grown < 1_000_000
 
 
 def test_features_group_the_betas() -> None:

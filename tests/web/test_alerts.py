@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.alerts.world import bodies, listening, verify
+from tests.waiting import until
 from tests.web.conftest import LIVE, Service
-from tests.web.test_probes import until
 
 ONE_DATABASE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -100,7 +100,7 @@ def test_who_may_do_what(service: Service) -> None:
         ({"filter": {"types": ["beta.dies"]}}, "beta.dies"),
         ({"filter": {"betas": ["x-2026-01-01"], "features": ["y"]}}, "nothing can match"),
         ({"timezone": "Mars/Olympus"}, "time zone"),
-        ({"template": {"body": "{{ nothing }}"}}, "nothing"),
+        ({"template": {"body": "$nothing"}}, "nothing"),
         ({"muted_until": "yesterday"}, "yesterday"),
         ({"colour": "red"}, "colour"),
     ],

@@ -10,6 +10,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from registry import catalog
 from tests.factories import NOW, claim, finding
+from tests.waiting import until
 from tests.web.conftest import DONE, DYING, GONE, LIVE, TWIN_A, TWIN_B, Service
 
 BETA_MEMBERS = {
@@ -252,23 +253,13 @@ def test_the_operators_word_is_merged_and_withdrawn(service: Service) -> None:
     patch = {"status": "retired", "accepted": False, "reason": "we saw it fail"}
     said = service.call("PATCH", f"/v1/betas/{LIVE}", "write", json=patch).json()
     assert (said["status"], said["basis"]) == ("retired", "operator")
-    _until(lambda: service.get(f"/v1/header?beta={LIVE}").status_code == 422)
+    until(lambda: service.get(f"/v1/header?beta={LIVE}").status_code == 422)
     newest = service.get(f"/v1/changelog?beta={LIVE}&type=beta.retired").json()["items"][0]
     assert (newest["type"], newest["before"]["status"]) == ("beta.retired", "active")
     back = {"status": None, "accepted": None, "reason": "our mistake"}
     assert (
         service.call("PATCH", f"/v1/betas/{LIVE}", "write", json=back).json()["status"] == "active"
     )
-
-
-def _until(true: Any) -> None:
-    """Wait for what must come soon; the bound is wide, so that a busy machine cannot decide."""
-    import time
-
-    end = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -340,7 +331,7 @@ def test_a_change_by_another_process_is_seen(service: Service) -> None:
     with service.database.write() as session:
         new = finding("docs", claim("new-2026-09-09", source="docs"))
         catalog.apply(session, new, NOW, NOW)
-    _until(lambda: service.get("/v1/header?feature=new").status_code == 200)
+    until(lambda: service.get("/v1/header?feature=new").status_code == 200)
 
 
 def test_the_openapi_document_is_valid_and_names_every_route(service: Service) -> None:
@@ -368,3 +359,20 @@ def test_health_and_metrics(service: Service) -> None:
 def test_the_front_page_says_what_this_is(service: Service) -> None:
     """A person who opens the address finds his way."""
     assert "beta-registry" in service.get("/").text
+
+
+@ONE_DATABASE
+def test_json_ends_with_a_newline_and_a_bare_value_does_not(service: Service) -> None:
+    """A terminal shows its prompt on a line of its own; a program may send the value as it is."""
+    reads = (
+        f"/v1/header?beta={LIVE}", "/v1/header?beta=no", "/v1/betas", f"/v1/betas/{LIVE}", "/v1/no",
+        "/v1/snapshot", "/v1/changelog", "/v1/changelog.json", "/v1/export/catalog.json", "/readyz",
+    )  # fmt: skip
+    for path in reads:
+        answer = service.get(path)
+        assert answer.content.endswith((b"}\n", b"]\n")), path
+        assert answer.content.count(b"\n") == len(answer.content.splitlines())
+    for path, body in (("check", {"value": LIVE}), ("diagnose", {"body": "x"}), ("check", {})):
+        assert service.call("POST", f"/v1/{path}", json=body).content.endswith(b"}\n"), path
+    text = service.get(f"/v1/header?beta={LIVE}", headers={"Accept": "text/plain"})
+    assert text.text == LIVE

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import re
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from registry.web.dashboard.reading import false_alarms
 from registry.web.dashboard.rendering import CSP, safe_link, visible
 from registry.web.dashboard.sessions import COOKIE, LASTS, Sessions, local_path
 from tests.factories import NOW, TODAY, beta, claim, finding
+from tests.waiting import until
 from tests.web.conftest import DONE, DYING, GONE, LIVE, TWIN_A, Service
 
 ONE_DATABASE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -197,7 +199,7 @@ def test_what_comes_from_outside_is_shown_and_never_run(service: Service) -> Non
     made = [claim(LIVE, field, value, **more) for field, value in said.items()]  # type: ignore[arg-type]
     with service.database.write() as session:
         catalog.apply(session, finding("release-notes", *made), NOW, NOW)
-    wait_for(service, lambda: MARKUP in look(service, "/betas").text)
+    until(lambda: MARKUP in look(service, "/betas").text)
     for path in (*PAGES, f"/betas/{LIVE}", f"/betas?topic={MARKUP}"):
         page = look(service, path)
         assert not page.all("img"), path
@@ -207,15 +209,6 @@ def test_what_comes_from_outside_is_shown_and_never_run(service: Service) -> Non
         ]
         assert "\u202e" not in page.text, path
     assert "safe\\u{202e}gnp.exe" in look(service, f"/betas/{LIVE}").text
-
-
-def wait_for(service: Service, true: Callable[[], bool]) -> None:
-    """Wait until the service has seen what was written."""
-    for _ in range(100):
-        if true():
-            return
-        time.sleep(0.05)
-    raise AssertionError("The service did not see the change.")
 
 
 @ONE_DATABASE
@@ -302,7 +295,7 @@ def test_long_lists_come_in_pages(service: Service) -> None:
     made = [claim(f"many-{n}-2026-01-01", source="docs") for n in range(150)]
     with service.database.write() as session:
         catalog.apply(session, finding("release-notes", *made), NOW, NOW)
-    wait_for(service, lambda: len(rows(service, "/betas?q=many")) == 100)
+    until(lambda: len(rows(service, "/betas?q=many")) == 100)
     assert len(rows(service, "/betas?q=many&page=2")) == 50
     links = [a["href"] for a in look(service, "/betas?q=many").all("a") if a.get("rel") == "next"]
     assert links == ["/betas?q=many&page=2"]
@@ -348,6 +341,54 @@ def test_an_error_is_explained_and_its_secrets_are_masked(service: Service) -> N
     assert service.call("POST", "/explain", content=b"\xff\xfe%%%&&==&text=%ff").status_code == 200
 
 
+def textarea_of(html: str) -> str:
+    """What a browser holds of the page's textarea: without the newline after the tag."""
+    [inside] = re.findall(r"<textarea[^>]*>(.*?)</textarea>", html, re.S)
+    return unescape(inside).removeprefix("\n")
+
+
+def as_a_browser_sends(text: str) -> dict[str, str]:
+    """The form with line ends as browsers write them (HTML, "constructing the entry list")."""
+    return {"text": re.sub("\r\n?|\n", "\r\n", text)}
+
+
+REFUSAL = {"type": "error", "error": {"type": "invalid_request_error",
+           "message": f"Unexpected value(s) `{GONE}` for the `anthropic-beta` header."}}  # fmt: skip
+
+
+@ONE_DATABASE
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"HTTP/1.1 400 Bad Request\ncontent-type: application/json\n\n{json.dumps(REFUSAL)}",
+        f"\n\n> anthropic-beta: {GONE}\n< HTTP/2 400\n\x1b[1mrequest-id\x1b[0m: req_1\n\n{json.dumps(REFUSAL)}\n",
+        json.dumps(REFUSAL, indent=2),
+        "a line of a log\n" * 500 + f"Error code: 400 - {REFUSAL}",
+        f"\tx-api-key: sk-ant-api03-SECRETSECRETSECRET\nHTTP 400 \u202e`{GONE}`\u200b was refused & <b>gone</b>",
+    ],
+    ids=["raw", "curl", "json", "long", "odd"],
+)
+def test_a_second_press_explains_the_same(service: Service, text: str) -> None:
+    """The text comes back as it was pasted, but for its secrets, and so does the answer."""
+    first = service.call("POST", "/explain", data=as_a_browser_sends(text), headers=BROWSER).text
+    shown = textarea_of(first)
+    assert shown == text.replace("sk-ant-api03-SECRETSECRETSECRET", "***")
+    again = service.call("POST", "/explain", data=as_a_browser_sends(shown), headers=BROWSER).text
+    assert again == first
+
+
+@ONE_DATABASE
+def test_a_form_gives_back_what_was_typed(service: Service) -> None:
+    """Whole: what is long or odd means the same when the form is sent again."""
+    many = ", ".join(f"thing-{n}-2026-01-01" for n in range(300))
+    for path, field, typed in (
+        ("/builder", "beta", many), ("/builder", "model", "a\u200bb"), ("/changelog", "beta", f'{LIVE}"<\u202e'),
+        ("/betas", "q", "a\xad b"),
+    ):  # fmt: skip
+        page = look(service, f"{path}?{field}={quote(typed)}")
+        assert typed in [one.get("value") for one in page.all("input") if one.get("name") == field]
+
+
 @ONE_DATABASE
 def test_unknown_pages_suit_whoever_asks(service: Service) -> None:
     """A page for browsers, a problem document for programs and under `/v1`."""
@@ -363,7 +404,7 @@ def test_pages_answer_from_memory_while_the_database_is_away(service: Service) -
     """They say so, and only what needs the database is missing."""
     with service.database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE revision RENAME TO moved")
-    wait_for(service, lambda: "The database is away" in look(service, "/betas").text)
+    until(lambda: "The database is away" in look(service, "/betas").text)
     assert LIVE in look(service, "/betas").text
     beta_page = service.get(f"/betas/{LIVE}", headers=BROWSER)
     assert beta_page.status_code == 200
@@ -418,7 +459,7 @@ def test_a_revoked_token_ends_its_sessions(service: Service) -> None:
     with service.database.write() as session:
         number = next(t.id for t in auth.tokens(session) if t.scope == "read")
         auth.revoke(session, number, NOW)
-    wait_for(service, lambda: "Sign out" not in look(service, "/targets").text)
+    until(lambda: "Sign out" not in look(service, "/targets").text)
     assert "sign in to see it" in look(service, "/targets").text
 
 
@@ -542,7 +583,7 @@ def test_the_inventory_tells_who_uses_what_to_whoever_signed_in(
         assert "shop" not in text.replace("/shop", "") or path.endswith("shop")
     assert service.get("/inventory.csv", headers=BROWSER).status_code == 303
     sign_in(service, "read")
-    wait_for(service, lambda: "shop" in look(service, "/").text)
+    until(lambda: "shop" in look(service, "/").text)
     assert "shop" in look(service, f"/betas/{GONE}").text
     text = re.sub(r"\s+", " ", look(service, "/inventory").text)
     assert "2 services of 1 team, 14 calls in 30 days" in text
@@ -590,13 +631,14 @@ def _request(cookie: str = "", **headers: str) -> Request:
 
 def test_a_session_lasts_twelve_hours_and_one_key() -> None:
     """Old, altered and foreign cookies are nobody's."""
-    clock, tokens = _Now(), {auth.digest("secret"): "write"}
-    sessions = Sessions(lambda: b"k" * 32, lambda: tokens, clock)
+    clock = _Now()
+    tokens: dict[str, auth.Scope] = {auth.digest("secret"): "write"}
+    sessions = Sessions(lambda: b"k" * 32, tokens.get, clock)
     cookie = sessions.open("secret", "1.2.3.4")
     assert sessions.read(_request(cookie)) is not None
     assert sessions.read(_request(cookie[:-2] + "xx")) is None
     assert sessions.read(_request("x" * 5000)) is None
-    other = Sessions(lambda: b"o" * 32, lambda: tokens, clock)
+    other = Sessions(lambda: b"o" * 32, tokens.get, clock)
     assert other.read(_request(cookie)) is None
     clock.now += LASTS
     assert sessions.read(_request(cookie)) is None
@@ -604,7 +646,7 @@ def test_a_session_lasts_twelve_hours_and_one_key() -> None:
 
 def test_sessions_remember_few_addresses_and_need_a_key() -> None:
     """The memory of failures is bounded; without a key nothing can be opened or read."""
-    sessions = Sessions(lambda: b"k", dict, _Now())
+    sessions = Sessions(lambda: b"k", lambda _digest: None, _Now())
     for number in range(3000):
         with pytest.raises(Forbidden):
             sessions.open("wrong", f"address-{number}")
@@ -613,7 +655,7 @@ def test_sessions_remember_few_addresses_and_need_a_key() -> None:
     def no_key() -> bytes:
         raise Unavailable("Set a key.")
 
-    closed = Sessions(no_key, dict, _Now())
+    closed = Sessions(no_key, lambda _digest: None, _Now())
     assert closed.read(_request("anything")) is None
     with pytest.raises(Unavailable, match="Set a key"):
         closed.open("x", "y")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from registry.db import Database
 from registry.sources import collect
 from registry.sources.litellm import LiteLLMSource
 from tests.factories import NOW, claim, finding
+from tests.waiting import until
 from tests.web.conftest import DONE, DYING, GONE, LIVE, TWIN_A, TWIN_B, Service
 
 URL = "/v1/export/litellm.json"
@@ -83,11 +83,10 @@ def test_a_change_is_seen_at_the_next_read(service: Service) -> None:
     assert service.get(URL, headers={"If-None-Match": before.headers["etag"]}).status_code == 304
     changed = {"status": "retired", "accepted": False, "reason": "told so"}
     assert service.call("PATCH", f"/v1/betas/{LIVE}", "write", json=changed).status_code == 200
-    for _ in range(400):
-        time.sleep(0.05)
-        if parse_litellm(service.get(URL).content).columns["anthropic"][LIVE] is None:
-            return
-    pytest.fail("The export still lets a retired beta through.")
+    until(
+        lambda: parse_litellm(service.get(URL).content).columns["anthropic"][LIVE] is None,
+        "the export without the retired beta",
+    )
 
 
 def test_an_import_by_hand_is_weak_evidence(database: Database) -> None:

@@ -106,7 +106,6 @@ def test_atom_is_valid_and_tells_every_event(service: Service) -> None:
     assert not read.bozo
     assert [entry.tags[0].term for entry in read.entries] == [event["type"] for event in events]
     first = next(entry for entry in read.entries if DYING in entry.title)
-    assert first.link.endswith(f"/v1/betas/{DYING}")
     assert f"<code>{DYING}</code>" in first.content[0].value
 
 
@@ -130,11 +129,30 @@ def test_json_feed_follows_its_schema(service: Service) -> None:
 def test_ids_are_stable_and_the_same_in_all_forms(service: Service) -> None:
     """Whatever the host and the form."""
     document = service.get("/v1/changelog.json", headers={"Host": "registry.example:81"}).json()
-    assert document["items"][0]["url"].startswith("http://registry.example:81/v1/")
+    assert document["items"][0]["url"].startswith("http://registry.example:81/betas/")
     entries = check_atom(service.get("/v1/changelog.atom").content)
     assert [item["id"] for item in document["items"]] == [
         entry.findtext(f"{ATOM}id") for entry in entries
     ]
+
+
+def test_a_person_who_follows_a_link_gets_a_page(start: Callable[..., Service]) -> None:
+    """In every form, at the address that the settings name; each page tells of what led there."""
+    public = "https://betas.example.com/"
+    service = start(public_url=public)
+    with service.database.write() as session:
+        catalog.record_failure(session, "docs", NOW, NOW, "It is `away`.")
+    atom = feedparser.parse(service.get("/v1/changelog.atom").content)
+    feed = service.get("/v1/changelog.json").json()
+    written = re.findall(r"\[Read on\]\(<?([^)>]*)", service.get("/v1/changelog.md").text)
+    links = [entry.link for entry in atom.entries]
+    assert [item["url"] for item in feed["items"]] == links
+    assert set(written) == set(links)
+    for link in {*links, feed["home_page_url"], atom.feed.link}:
+        assert link.startswith(public)
+        page = service.get(f"/{link.removeprefix(public)}", headers={"Accept": "text/html"})
+        assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert "It is" in page.text or link.rpartition("/")[2] in page.text
 
 
 def test_markdown_stands_by_month(service: Service) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -128,3 +129,33 @@ def test_many_distinct_queries_do_not_grow_without_end(service: Service) -> None
     for number in range(300):
         ask(service, f"beta=n{number}-2026-01-01&on_unknown=pass")
     assert ask(service, "beta=n0-2026-01-01&on_unknown=pass").json() == first
+
+
+def test_a_long_question_is_answered_like_a_short_one(service: Service) -> None:
+    """It is made elsewhere; status, order and reasons are the same, for good questions and bad ones."""
+    names = [f"n{number}-2026-01-01" for number in range(200)]
+    found = ask(service, f"beta={','.join([LIVE, *names])}&policy=filter").json()
+    assert found["value"].split(",") == [LIVE, *names]
+    one = ask(service, f"beta={names[7]}&policy=filter").json()
+    assert [item for item in found["betas"] if item["name"] == names[7]] == one["betas"]
+    strict = ask(service, f"beta={','.join([LIVE, *names])}")
+    assert (strict.status_code, len(strict.json()["invalid"])) == (422, 200)
+
+
+@pytest.mark.parametrize("public", [True, False])
+def test_a_token_of_scope_report_reads_what_can_be_open_to_all(
+    start: Callable[..., Service], public: bool
+) -> None:
+    """So that one token serves a program; all else it does not read."""
+    service = start(public_read=public)
+    for path in (f"/v1/header?beta={LIVE}", "/v1/betas", f"/v1/betas/{LIVE}", "/v1/snapshot",
+                 "/v1/features", "/v1/changelog", "/v1/changelog.atom", "/v1/export/litellm.json"):  # fmt: skip
+        assert service.get(path, "report").status_code == 200, path
+        assert service.get(path).status_code == (200 if public else 401), path
+    assert service.call("POST", "/v1/check", "report", json={"betas": [LIVE]}).status_code == 200
+    body = {"status": 200, "body": ""}
+    assert service.call("POST", "/v1/diagnose", "report", json=body).status_code == 200
+    for path in ("/v1/services", "/v1/inventory", f"/v1/betas/{LIVE}/usages", "/v1/targets",
+                 "/v1/sweeps", "/v1/sources", "/v1/subscriptions", "/v1/deliveries", "/v1/report",
+                 "/v1/export/inventory.csv"):  # fmt: skip
+        assert service.get(path, "report").status_code == 403, path

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from registry import simulator
 from registry.config import Target
+from tests.waiting import until
 from tests.web.conftest import DYING, GONE, LIVE, Service
 
 REFUSAL = (
@@ -17,15 +16,6 @@ REFUSAL = (
     f'`{DYING}` for the `anthropic-beta` header. Please consult our documentation."}}}}'
 )
 ONE_DATABASE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-def until(true: Callable[[], Any], what: str) -> Any:
-    """Wait for what must come; the bound is wide, so that a busy machine cannot decide."""
-    end = time.monotonic() + 60
-    while not (found := true()):
-        assert time.monotonic() < end, f"{what} never came"
-        time.sleep(0.05)
-    return found
 
 
 def test_a_beta_dies_and_is_found_out(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +63,43 @@ def test_a_beta_dies_and_is_found_out(start: Any, monkeypatch: pytest.MonkeyPatc
         assert service.get("/v1/sweeps?target=ours&limit=2", "read").json()["next"]
         assert "sk-ant-ours" not in service.get("/metrics").text
         assert service.get("/readyz").json()["probing"] == "on: ours"
+
+
+@ONE_DATABASE
+def test_a_mass_change_is_answered_over_http(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The target is locked, says what to answer, and goes on after the answer; nothing has died."""
+    monkeypatch.setenv("OUR_KEY", "sk-ant-ours")
+    world = simulator.create_simulator(
+        {"betas": [{"beta": "*-20*"}, {"beta": "never-*", "do": "refuse"}]}
+    )
+    with simulator.running(world) as upstream:
+        target = Target.model_validate(
+            {"name": "ours", "platform": "anthropic", "base_url": upstream, "api_key_env": "OUR_KEY",
+             "every": "1s", "confirm_every": "1s", "confirm_spread": "1s"}
+        )  # fmt: skip
+        service: Service = start(
+            targets=[target], scheduler=True, sources=[], secret_key="a-secret-of-the-tests"
+        )
+
+        def shown() -> dict[str, Any]:
+            (found,) = service.get("/v1/targets", "read").json()["items"]
+            return dict(found)
+
+        until(lambda: shown()["health"] == "ok", "the first sweep")
+        answers = {"answer": "new-baseline"}
+        early = service.call("POST", "/v1/targets/ours/confirm", "write", json=answers)
+        assert early.status_code == 409
+        world.patch({"mode": "refusing"})
+        locked = until(lambda: (s := shown())["locked"] and s, "the lock")
+        assert LIVE in locked["locked"]["betas"]
+        assert "probe ours --new-baseline" in locked["detail"]
+        wrong = service.call("POST", "/v1/targets/ours/confirm", "write", json={"answer": "maybe"})
+        assert wrong.status_code == 422
+        done = service.call("POST", "/v1/targets/ours/confirm", "write", json=answers)
+        assert (done.status_code, done.json()["answer"]) == (200, "new-baseline")
+        until(lambda: shown()["health"] == "ok", "the recovery")
+        assert shown()["locked"] is None
+        assert service.get("/v1/changelog?type=beta.retired").json()["items"] == []
 
 
 @ONE_DATABASE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -15,14 +16,15 @@ import pytest
 import uvicorn
 
 from registry import app as composition
-from registry import catalog
+from registry import auth, catalog
 from registry.config import Settings
 from registry.core.facts import Event
 from registry.db import Database
 from registry.jobs import Live
 from registry.serving import Protocol
-from registry.web.stream import MOST, Start, Streams
+from registry.web.stream import MOST, Guest, Kind, Start, Streams
 from tests.factories import NOW
+from tests.waiting import until
 from tests.web.conftest import DYING, LIVE, Service
 
 ONE_DATABASE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -177,6 +179,88 @@ def test_private_streams_need_a_token(start: Callable[..., Service]) -> None:
         assert json.loads(next(found)["data"])["affected"] == []
 
 
+@pytest.mark.parametrize("public", [True, False])
+def test_a_stream_ends_with_its_token(start: Callable[..., Service], public: bool) -> None:
+    """Whether the token came in the header or the address; others are followed on."""
+    service = start(public_read=public)
+    with service.database.read() as session:
+        numbers = {token.scope: token.id for token in auth.tokens(session)}
+    with (
+        listening(service, "", "write") as stays,
+        listening(service, "", "read") as ended,
+        listening(service, f"?token={service.tokens['feed']}") as other,
+    ):
+        write(service.database)
+        last = newest(service.database)
+        assert [take(found, 1) for found in (stays, ended, other)] == [[last]] * 3
+        with service.database.write() as session:
+            auth.revoke(session, numbers["read"], NOW)
+            auth.revoke(session, numbers["feed"], NOW)
+        assert (list(ended), list(other)) == ([], [])
+        write(service.database)
+        assert take(stays, 1) == [last + 1]
+
+
+@ONE_DATABASE
+def test_a_page_is_followed_only_while_its_session_lasts(service: Service) -> None:
+    """Its stream ends when the token that was signed in with is revoked."""
+    with service.database.read() as session:
+        number = next(token.id for token in auth.tokens(session) if token.scope == "read")
+    answer = service.http.post("/sign-in", data={"token": service.tokens["read"]})
+    assert "beta_registry_session" in service.http.cookies, answer.text
+    with service.http.stream("GET", "/changelog/stream", timeout=30) as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == "retry: 2000"
+        with service.database.write() as session:
+            auth.revoke(session, number, NOW)
+        assert [line for line in lines if line] == []
+
+
+def test_a_listener_that_may_not_stay_is_told_nothing_more(sqlite_url: str) -> None:
+    """Also not what was read for it before: it is asked anew for every event."""
+    database = Database(sqlite_url)
+    write(database, 10)
+    live = Live(database)
+    live.refresh()
+
+    async def follow() -> list[bytes]:
+        streams, chunks = Streams(database, live), list[bytes]()
+        wanted = catalog.EventFilter(ascending=True)
+        told = streams.listen(Start(after=0), wanted, stays=lambda: len(chunks) < 4)
+        async for chunk in told:
+            chunks.append(chunk)
+        await asyncio.to_thread(streams.stop)
+        return chunks
+
+    chunks = asyncio.run(follow())
+    assert [b"source.failed" in chunk for chunk in chunks] == [False, True, True, True]
+    database.close()
+
+
+def test_one_address_does_not_take_every_place(sqlite_url: str) -> None:
+    """Each has its most, a kind has its most, and kinds take nothing from each other."""
+    database = Database(sqlite_url)
+    streams = Streams(database, Live(database))
+
+    def guest(who: str, kind: Kind = "anonymous") -> Guest:
+        return Guest(kind=kind, who=who, stays=lambda: True)
+
+    own, all_ = MOST["anonymous"]
+    with contextlib.ExitStack() as seats:
+        for _ in range(own):
+            seats.enter_context(streams.seated(guest("a")))
+        assert not streams.has_place(guest("a"))
+        for _ in range(all_ - own):
+            assert streams.has_place(guest("b"))
+            seats.enter_context(streams.seated(guest("b")))
+        assert not streams.has_place(guest("c"))
+        assert all(streams.has_place(guest("a", kind)) for kind in ("token", "page", "session"))
+    assert streams.has_place(guest("a"))
+    streams.stop()
+    assert not streams.has_place(guest("a"))
+    database.close()
+
+
 @ONE_DATABASE
 def test_a_slow_reader_loses_nothing_and_holds_nobody_up(service: Service) -> None:
     """It does not read while thousands are written; others get theirs, and it gets all of them."""
@@ -197,11 +281,14 @@ def test_a_slow_reader_loses_nothing_and_holds_nobody_up(service: Service) -> No
 
 @ONE_DATABASE
 def test_the_house_is_full_at_some_time(service: Service) -> None:
-    """Beyond the most, 503 says what to do; who leaves makes room; all that stay are served."""
+    """Beyond the most, 503 says what to do; who leaves makes room; all that stay are served.
+
+    Who holds a token is not kept out, nor is the dashboard.
+    """
     url = service.http.base_url
     held = []
     try:
-        for _ in range(MOST):
+        for _ in range(MOST["anonymous"][0]):
             one = socket.create_connection((url.host, url.port or 80), timeout=30)
             one.sendall(f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             assert one.recv(4096).startswith(b"HTTP/1.1 200")
@@ -209,6 +296,10 @@ def test_the_house_is_full_at_some_time(service: Service) -> None:
         refused = service.get(PATH)
         assert refused.status_code == 503
         assert "poll /v1/changelog" in refused.json()["detail"]
+        for path, scope in ((PATH, "read"), (PATH, "report"), ("/changelog/stream", None)):
+            headers = {"Authorization": f"Bearer {service.tokens[scope]}"} if scope else {}
+            with service.http.stream("GET", path, headers=headers) as answer:
+                assert answer.status_code == 200
         write(service.database)
         for one in held:
             told = b""
@@ -237,15 +328,14 @@ def test_a_stop_of_the_server_ends_the_streams(database_url: str) -> None:
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    while not server.started:
-        assert thread.is_alive()
+    until(lambda: server.started or not thread.is_alive(), "the service")
     port = server.servers[0].sockets[0].getsockname()[1]
     with httpx2.stream("GET", f"http://127.0.0.1:{port}{PATH}", timeout=30) as answer:
         lines = answer.iter_lines()
         assert next(lines) == "retry: 2000"
         server.should_exit = True
         assert list(lines) == [""]
-    thread.join(timeout=15)
+    thread.join(timeout=60)
     assert not thread.is_alive()
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.waiting import until
 from tests.web.conftest import DYING, GONE, LIVE, Service
 
 PROBLEM = "application/problem+json"
@@ -22,16 +21,6 @@ def report(to: Service, *items: dict[str, Any] | str, **more: Any) -> Any:
     headers = more.pop("headers", {})
     body = {"service": "checkout", "environment": "prod", "source": "client", "items": made} | more
     return to.call("POST", "/v1/usages", "report", json=body, headers=headers)
-
-
-def until(ask: Callable[[], Any], good: Callable[[Any], bool]) -> Any:
-    """Ask until the answer is good, at most ten seconds."""
-    for _ in range(200):
-        found = ask()
-        if good(found):
-            break
-        time.sleep(0.05)
-    return found
 
 
 def test_a_report_says_what_became_of_it(service: Service) -> None:
@@ -221,24 +210,57 @@ def test_events_name_the_affected_to_those_with_a_token_only(service: Service) -
     assert "checkout" not in service.get("/v1/changelog").text
 
 
-def test_header_calls_count_as_usage(service: Service) -> None:
+@pytest.mark.parametrize("scope", ["report", "write"])
+def test_header_calls_count_as_usage(service: Service, scope: str) -> None:
     """Also those that are answered from the memo, with 304, with text, or with an error."""
     path = f"/v1/header?beta={LIVE}&service=web&environment=prod&platform=vertex&on_unknown=pass"
-    first = service.get(path)
+    first = service.get(path, scope)
     for _ in range(4):
-        service.get(path)
-    service.get(path, headers={"If-None-Match": first.headers["etag"]})
-    service.get(path, headers={"Accept": "text/plain"})
-    assert service.get(f"/v1/header?beta={GONE}&service=web").status_code == 422
-    service.get("/v1/header?feature=thing&service=web")
+        service.get(path, scope)
+    service.get(path, scope, headers={"If-None-Match": first.headers["etag"]})
+    service.get(path, scope, headers={"Accept": "text/plain"})
+    assert service.get(f"/v1/header?beta={GONE}&service=web", scope).status_code == 422
+    service.get("/v1/header?feature=thing&service=web", scope)
 
     def counts() -> dict[str, int]:
         items = service.get("/v1/inventory?service=web", "read").json()["items"]
         return {row["key"]: row["count_30d"] for row in items}
 
-    assert until(counts, lambda found: sum(found.values()) == 9) == {LIVE: 8, GONE: 1}
+    until(lambda: sum(counts().values()) == 9, "the count")
+    assert counts() == {LIVE: 8, GONE: 1}
     (risk,) = service.get("/v1/changelog?type=usage.at_risk", "read").json()["items"]
     assert (risk["beta"], risk["affected"]) == (GONE, ["web"])
+
+
+def test_header_calls_without_a_token_change_nothing(service: Service) -> None:
+    """No service comes into being, none is seen anew or at risk, nothing is told; they are counted apart."""
+    report(service, LIVE)
+    (before,) = service.get("/v1/services", "read").json()["items"]
+    events = service.get("/v1/changelog").json()["items"]
+    for name in ("checkout", "new-1", "new-2"):
+        for query in (f"beta={GONE}&policy=advise", f"beta={GONE}", f"feature=thing&beta={DYING}"):
+            for accept in ("application/json", "text/plain"):
+                path = f"/v1/header?{query}&service={name}"
+                service.get(path, headers={"Accept": accept})
+    service.get(f"/v1/header?beta={LIVE}&service=checkout", "report")
+
+    def count() -> int:
+        (row,) = service.get("/v1/inventory?service=checkout", "read").json()["items"]
+        assert row["key"] == LIVE
+        return int(row["count_30d"])
+
+    # What comes without a token was first, so it would be there by now.
+    until(lambda: count() == 2, "the call with a token")
+    (after,) = service.get("/v1/services", "read").json()["items"]
+    assert (after["name"], after["health"]) == ("checkout", before["health"])
+    assert [beta["name"] for beta in after["betas"]] == [LIVE]
+    assert service.get("/v1/changelog").json()["items"] == events
+    metrics = service.get("/metrics").text
+    assert "beta_registry_anonymous_uses_total 18.0" in metrics
+    answer = service.get(f"/v1/header?beta={LIVE}&service=checkout")
+    assert "token of scope report" in answer.headers["beta-registry-usage"]
+    known = service.get(f"/v1/header?beta={LIVE}&service=checkout", "report")
+    assert "beta-registry-usage" not in known.headers
 
 
 def test_a_services_defaults_apply_to_its_header_calls(service: Service) -> None:
@@ -246,20 +268,50 @@ def test_a_services_defaults_apply_to_its_header_calls(service: Service) -> None
     body: dict[str, Any] = {
         "platform": "bedrock", "defaults": {"api": "invoke", "policy": "filter", "betas": [LIVE, GONE]},
     }  # fmt: skip
-    before = service.get(f"/v1/header?beta={LIVE}&service=web").json()
+    before = service.get(f"/v1/header?beta={LIVE}&service=web", "report").json()
     assert before["placement"] == "header"
     service.call("PUT", "/v1/services/web", "write", json=body)
-    found = until(
-        lambda: service.get("/v1/header?service=web&on_unknown=pass").json(),
-        lambda answer: answer.get("placement") == "body",
-    )
+
+    def ask() -> Any:
+        return service.get("/v1/header?service=web&on_unknown=pass", "report").json()
+
+    until(lambda: ask().get("placement") == "body", "the service's platform")
+    found = ask()
     assert (found["platform"], found["value"]) == ("bedrock", LIVE)
     assert [item["requested"] for item in found["dropped"]] == [GONE]
-    said = service.get(f"/v1/header?service=web&platform=anthropic&beta={LIVE}").json()
+    path = f"/v1/header?service=web&platform=anthropic&beta={LIVE}"
+    said = service.get(path, "report").json()
     assert (said["platform"], said["value"]) == ("anthropic", LIVE)
-    strict = service.get("/v1/header?service=web&policy=strict")
+    strict = service.get("/v1/header?service=web&policy=strict", "report")
     assert strict.status_code == 422
-    assert service.get("/v1/header?service=another").json()["omit"] is True
+    assert service.get("/v1/header?service=another", "report").json()["omit"] is True
+
+
+def test_a_services_defaults_are_told_to_those_with_a_token_only(service: Service) -> None:
+    """Without one a declared service answers like any other name, also after it answered with one."""
+    body = {"platform": "vertex", "model": "claude-x", "defaults": {"betas": [LIVE]}}
+    service.call("PUT", "/v1/services/web", "write", json=body)
+    pasted = {"status": 400, "body": "x", "betas_sent": [LIVE]}
+
+    def ask() -> Any:
+        return service.get("/v1/header?service=web", "report").json()
+
+    until(lambda: ask().get("platform") == "vertex", "the service's platform")
+    known = ask()
+    assert known["value"] == LIVE
+    told = service.call("POST", "/v1/diagnose", "report", json={**pasted, "service": "web"}).json()
+    assert told["platform"] == "vertex"
+    for accept in ("application/json", "text/plain"):
+        web, other = (
+            service.get(f"/v1/header?service={name}", headers={"Accept": accept})
+            for name in ("web", "nobody")
+        )
+        assert (web.status_code, web.text) == (other.status_code, other.text)
+    hidden, none = (
+        service.call("POST", "/v1/diagnose", json={**pasted, "service": name}).json()
+        for name in ("web", "nobody")
+    )
+    assert hidden == none
 
 
 @pytest.mark.parametrize("name", ["%00", "%20x", "x" * 200, "%ED%A0%80", "a%0Ab"])

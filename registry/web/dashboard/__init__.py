@@ -17,6 +17,7 @@ from collections.abc import Callable
 from fastapi import Depends, FastAPI, Request
 from starlette.responses import Response
 
+from registry import auth
 from registry.catalog import EventFilter
 from registry.core.errors import NotFound
 from registry.web import Context
@@ -26,7 +27,7 @@ from registry.web.dashboard.pages import Pages
 from registry.web.dashboard.rendering import WEB, Renderer
 from registry.web.dashboard.sessions import Sessions
 from registry.web.errors import PROBLEMS
-from registry.web.stream import Streams, origin
+from registry.web.stream import Guest, Streams, address, origin
 
 __all__ = ["install", "make"]
 
@@ -34,7 +35,13 @@ __all__ = ["install", "make"]
 def make(context: Context, key: Callable[[], bytes]) -> tuple[Pages, Assets]:
     """Make what the pages need; `key` returns the secret key of the settings, or raises `Unavailable`."""
     assets = Assets(WEB / "static")
-    sessions = Sessions(key, lambda: context.live.tokens, context.clock)
+    live = context.live
+
+    def scope_of(digest: str) -> auth.Scope | None:
+        live.confirm()
+        return live.scope_of(digest)
+
+    sessions = Sessions(key, scope_of, context.clock)
     return Pages(context, Renderer(assets), sessions), assets
 
 
@@ -51,7 +58,13 @@ def install(app: FastAPI, pages: Pages, assets: Assets, streams: Streams) -> Non
     async def stream(request: Request, since: str | None = None) -> Response:
         """Tell that something changed; the page then asks for itself anew, as whoever reads it."""
         after, _ = origin(request.headers.get("last-event-id"), since)
-        return await streams.answer(after, EventFilter(ascending=True), lambda event: event.id)
+        session = pages.sessions.read(request)
+        guest = Guest(
+            kind="session" if session else "page",
+            who=session.csrf if session else address(request),
+            stays=lambda: pages.sessions.read(request) == session,
+        )
+        return await streams.answer(guest, after, EventFilter(ascending=True), lambda e: e.id)
 
     @app.get("/problems/{slug}", include_in_schema=False)
     def problem(request: Request, slug: str) -> Response:

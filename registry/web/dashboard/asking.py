@@ -5,6 +5,7 @@ A page never fails for what stands in its URL: what cannot be used is left out, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -103,11 +104,14 @@ def _short(text: str) -> str:
 
 
 def form_of(body: bytes) -> Mapping[str, str]:
-    """Read a form that was posted; of several values of one name the last counts."""
+    """Read a form that was posted; of several values of one name the last counts.
+
+    Browsers end lines with CR LF whatever was typed; here a line ends with LF, as the page shows it again.
+    """
     try:
         pairs = parse_qsl(
             body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100
         )
     except ValueError:
         return {}
-    return dict(pairs)
+    return {name: re.sub("\r\n?", "\n", value) for name, value in pairs}

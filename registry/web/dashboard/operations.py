@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from registry import catalog, targets
-from registry.core.errors import Forbidden, RegistryError, Unavailable
-from registry.jobs import is_alive
+from registry.core.errors import Forbidden, RegistryError
+from registry.jobs import ask_sweep
 from registry.web.dashboard.asking import Asked
 from registry.web.dashboard.pages import Pages
 from registry.web.dashboard.sessions import COOKIE, LASTS, is_from_here, local_path
@@ -63,13 +63,7 @@ def _targets(pages: Pages) -> APIRouter:
     @router.post("/targets/{name}/sweep")
     def sweep(request: Request, name: str, form: Form) -> Response:
         pages.sessions.allow_change(request, form)
-        if not is_alive(context.database, context.clock):
-            raise Unavailable(
-                "No process runs the scheduler, so nothing would sweep; start one without "
-                "BETA_REGISTRY_SCHEDULER=false."
-            )
-        with context.database.write() as session:
-            targets.begin(session, name, "asked", context.clock(), queue=True)
+        ask_sweep(context.database, context.clock, name)
         return pages.go("/targets?done=sweep")
 
     @router.post("/targets/{name}/confirm")
@@ -77,6 +71,13 @@ def _targets(pages: Pages) -> APIRouter:
         pages.sessions.allow_change(request, form)
         with context.database.write() as session:
             targets.confirm(session, name)
+        return pages.go("/targets?done=confirm")
+
+    @router.post("/targets/{name}/new-baseline")
+    def new_baseline(request: Request, name: str, form: Form) -> Response:
+        pages.sessions.allow_change(request, form)
+        with context.database.write() as session:
+            targets.new_baseline(session, name, context.clock())
         return pages.go("/targets?done=confirm")
 
     return router

@@ -87,11 +87,8 @@ class Pages:
 
     def tried(self, read: Callable[[], T]) -> Part[T]:
         """Read a part of a page by a function that opens the database itself."""
-        problem = self.context.live.problem
-        if problem:  # known within a quarter of a second, so nobody waits for a time-out
-            return Part(problem=problem)
         try:
-            return Part(value=read())
+            return Part(value=self.context.beside(read))
         except Unavailable as error:
             return Part(problem=error.detail)
 

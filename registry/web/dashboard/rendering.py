@@ -1,7 +1,8 @@
 """Values into pages: the templates, what is safe to show, and the headers that every page carries.
 
 Everything printed by a template passes `visible`: characters that are not seen, or that reorder their
-neighbours, are written as their code. Jinja then escapes markup. What a page may load stands in `CSP`.
+neighbours, are written as their code. Jinja then escapes markup. Only the fields of a form give back what
+was typed, by `typed`: sent again, it must mean the same. What a page may load stands in `CSP`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from registry.web.answers import etag_of, matches
 from registry.web.dashboard.assets import Assets, takes_gzip
 from registry.web.probes import write_duration
 
-__all__ = ["HEADERS", "Renderer", "ago", "quoted", "safe_link", "tone", "visible"]
+__all__ = ["HEADERS", "Renderer", "ago", "quoted", "safe_link", "tone", "typed", "visible"]
 
 WEB: Final = Path(__file__).parent.parent
 
@@ -56,9 +57,10 @@ _TONES: Final[dict[str, str]] = {
     "ok": "good", "accepted": "good", "not_needed": "info", "changes_response": "info",
     "no_effect": "rest", "unproven": "rest", "wrong_model": "bad", "wrong_endpoint": "bad",
     "conflict": "bad", "malformed": "bad", "model_unsupported": "warn", "beta_missing": "warn",
-    "inconclusive": "rest",
+    "inconclusive": "rest", "mixed": "warn",
     # health, outcomes of sweeps and runs
-    "unhealthy": "bad", "blind": "odd", "never": "rest", "unchanged": "good", "failed": "bad",
+    "unhealthy": "bad", "blind": "odd", "locked": "bad", "removed": "rest", "never": "rest",
+    "unchanged": "good", "failed": "bad",
     "queued": "info", "running": "info", "disabled": "rest", "at_risk": "warn", "failing": "bad",
     "sent": "good", "pending": "info", "dead": "bad", "critical": "bad", "warning": "warn",
     "info": "info",
@@ -91,6 +93,14 @@ def visible(value: Any) -> Any:
         rest = len(value) - SHOWN_MAX
         value = f"{value[:SHOWN_MAX]}… ({rest:,} more characters)"
     return _UNSEEN.sub(lambda found: f"\\u{{{ord(found[0]):x}}}", value)
+
+
+def typed(text: str) -> Markup:
+    """Print text into a field of a form, whole and unchanged but for what HTML cannot hold.
+
+    A browser keeps the direction of a field to the field, so nothing around it is reordered.
+    """
+    return escape(re.sub("[\0\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text))
 
 
 def safe_link(url: str | None) -> str | None:
@@ -182,6 +192,7 @@ class Renderer:
             "path": lambda text: quote(str(text), safe=""),
             "moment": _time,
             "quoted": quoted,
+            "typed": typed,
             "in_days": _in_days,
             "every": write_duration,
             "words": lambda text: str(text).replace("_", " "),

@@ -13,14 +13,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, cast
+from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
 from registry import auth
+from registry.core.due import is_due
 from registry.core.errors import Forbidden, RegistryError, Unavailable
 from registry.sealing import Sealer
+from registry.web.access import claim
 
 __all__ = ["COOKIE", "LASTS", "Session", "Sessions", "is_from_here", "local_path"]
 
@@ -39,6 +41,8 @@ class Session:
 
     scope: auth.Scope
     csrf: str
+    digest: str
+    """The hash of the token."""
 
     def may(self, wanted: auth.Scope) -> bool:
         """Say whether this may be done."""
@@ -51,10 +55,10 @@ class Sessions:
     def __init__(
         self,
         key: Callable[[], bytes],
-        tokens: Callable[[], Mapping[str, str]],
+        scope_of: Callable[[str], auth.Scope | None],
         clock: Callable[[], datetime],
     ) -> None:
-        self._tokens, self._clock = tokens, clock
+        self._scope_of, self._clock = scope_of, clock
         self._failures: OrderedDict[str, list[datetime]] = OrderedDict()
         self.problem: str | None = None
         """Why nobody can sign in here, if so."""
@@ -69,11 +73,11 @@ class Sessions:
         if self.problem is not None:
             raise Unavailable(f"Nobody can sign in: {self.problem}")
         now = self._clock()
-        failed = [at for at in self._failures.get(address, ()) if now - at < WINDOW]
+        failed = [at for at in self._failures.get(address, ()) if not is_due(now, at, WINDOW)]
         if len(failed) >= FAILURES:
             raise Forbidden("Too many failed sign-ins from here; wait five minutes.", slug="slow")
         digest = auth.digest(secret.strip())
-        scope = self._tokens().get(digest)
+        scope = self._scope_of(digest)
         if scope is None:
             self._note_failure(address, [*failed, now])
             raise Forbidden(
@@ -81,7 +85,7 @@ class Sessions:
                 "`beta-registry token create`.",
                 slug="unauthenticated",
             )
-        if not auth.allows(cast(auth.Scope, scope), "read"):
+        if not auth.allows(scope, "read"):
             raise Forbidden(f"This token has scope {scope}; the dashboard needs read or more.")
         return self._sealer.seal(json.dumps([digest, (now + LASTS).timestamp()]))
 
@@ -98,13 +102,13 @@ class Sessions:
             return None
         try:
             digest, ends = json.loads(self._sealer.open(cookie))
+            scope = self._scope_of(digest)
         except (RegistryError, ValueError):
             return None
-        scope = self._tokens().get(digest)
         if scope is None or self._clock().timestamp() >= ends:
             return None
         csrf = hmac.new(self._csrf, cookie.encode(), "sha256").hexdigest()
-        return Session(scope=cast(auth.Scope, scope), csrf=csrf)
+        return Session(scope=scope, csrf=csrf, digest=digest)
 
     def allow_change(
         self, request: Request, form: Mapping[str, str], scope: auth.Scope = "write"
@@ -125,6 +129,7 @@ class Sessions:
                 f"You are signed in with a token of scope {session.scope}; this needs {scope}. "
                 "Nothing was changed."
             )
+        claim(session.digest, scope)
 
 
 def is_from_here(request: Request) -> bool:

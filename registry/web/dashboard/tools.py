@@ -7,11 +7,12 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from registry.core.answers import mask_secrets, read_pasted
+from registry.core.answers import read_pasted
 from registry.core.diagnosis import diagnose
 from registry.core.errors import RegistryError
 from registry.core.facts import Json, Snapshot
 from registry.core.names import PLATFORMS, read_header
+from registry.core.redaction import mask_secrets
 from registry.core.resolution import Ask, features, resolve
 from registry.core.snippets import FORMATS, snippet
 from registry.web.dashboard.asking import Asked, form_of
@@ -147,7 +148,7 @@ def _offered(snapshot: Snapshot) -> list[dict[str, Json]]:
 
 def _explained(snapshot: Snapshot, form: dict[str, str], today: Any) -> dict[str, Json] | None:
     """Diagnose what was pasted; what the form says besides outweighs what is read out of the text."""
-    text = form.get("text", "")[:PASTED_MAX].replace("\r\n", "\n")
+    text = form.get("text", "")[:PASTED_MAX]
     if not text.strip():
         return None
     pasted = read_pasted(text)
