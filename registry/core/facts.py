@@ -18,6 +18,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Final, Literal, get_args
 
 from registry.core.names import Platform
+from registry.core.places import ANYWHERE, Place
 
 __all__ = [
     "BASES",
@@ -40,6 +41,7 @@ __all__ = [
     "HeaderEffect",
     "Json",
     "Link",
+    "PlaceFact",
     "PlatformState",
     "Seen",
     "Snapshot",
@@ -57,7 +59,17 @@ Status = Literal["active", "deprecated", "ga", "retired", "unverified"]
 HeaderEffect = Literal["required", "ignored", "changes_response", "unknown"]
 Gate = Literal["public", "org", "internal", "unknown"]
 State = Literal["supported", "refused", "restricted", "unknown"]
-Basis = Literal["operator", "probed", "declared", "sdk", "litellm", "inferred", "usage"]
+Basis = Literal[
+    "operator",
+    "probed",
+    "traffic",
+    "declared",
+    "reported",
+    "sdk",
+    "litellm",
+    "inferred",
+    "usage",
+]
 Confidence = Literal["high", "medium", "low"]
 EventType = Literal[
     "beta.discovered",
@@ -103,7 +115,7 @@ class Claim:
     and `at` say which and when), or `platforms.<platform>.<member>` with member `state`, `names` or
     `accepted`. `value` is JSON in the shape of that member; null says nothing.
     `at` is the day or moment for which the statement speaks, not when we read it.
-    `until` ends the claim by itself.
+    `until` ends the claim by itself. `place` is where it holds: anywhere, unless its source says less.
     """
 
     beta: str
@@ -117,6 +129,7 @@ class Claim:
     url: str | None = None
     quote: str | None = None
     until: datetime | None = None
+    place: Place = ANYWHERE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +211,34 @@ class Exception_:  # noqa: N801 - `Exception` is taken, and the contract says `e
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceFact:
+    """What is known of one beta at one place: the best evidence for exactly that place.
+
+    `state` is `unknown` where only a status or a date is stated. `at` is the day for which the evidence
+    speaks: None when its source states none, and then nothing is newer because of it. `disputed` names
+    what contradicts it. `target` and `checked_at` say who found it by probing, and when last.
+    """
+
+    place: Place
+    state: State = "unknown"
+    status: Status | None = None
+    accepted: bool | None = None
+    names: tuple[str, ...] = ()
+    deprecated_on: date | None = None
+    sunset_on: date | None = None
+    ga_on: date | None = None
+    retired_on: date | None = None
+    basis: Basis = "declared"
+    source: str = ""
+    url: str | None = None
+    at: datetime | None = None
+    target: str | None = None
+    checked_at: datetime | None = None
+    pending: Mapping[str, Json] | None = None
+    disputed: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformState:
     """What is known of one beta on one platform. `names` are what to send there."""
 
@@ -241,7 +282,11 @@ class Beta:
     requires: tuple[Link, ...] = ()
     conflicts_with: tuple[Link, ...] = ()
     body_fields: tuple[str, ...] = ()
+    tool_types: tuple[str, ...] = ()
+    essential: tuple[str, ...] = ()
+    body_instead: str | None = None
     notes: tuple[str, ...] = ()
+    places: tuple[PlaceFact, ...] = ()
     exceptions: tuple[Exception_, ...] = ()
     platforms: Mapping[Platform, PlatformState] = field(default_factory=dict)
     current: bool = False
