@@ -35,9 +35,9 @@ from registry.core.facts import (
     parse_time,
     to_json,
 )
+from registry.core.judgement import current_of
 from registry.core.lifecycle import Standing
 from registry.core.names import PLATFORMS, is_well_formed, parse
-from registry.core.resolution import current_of
 from registry.core.sunsets import CARRIERS, Ending, approaching, endings, told
 from registry.core.wire import beta_from_json, beta_to_json
 from registry.models import (
@@ -376,8 +376,8 @@ class Writer:
 
         The incumbent gets a claim of our own, the weakest there is: any stated fact outweighs it.
         """
-        incumbent = current_of(known.values())
-        after = current_of(item.beta for item in found.values())
+        incumbent = current_of(known)
+        after = current_of({name: item.beta for name, item in found.items()})
         fresh = set(found) - set(known)
         if incumbent is None or after == incumbent or not fresh:
             return found
@@ -397,8 +397,8 @@ class Writer:
     def _note_current(
         self, feature: str, known: Mapping[str, Beta], found: Mapping[str, Derived], backfill: bool
     ) -> None:
-        before = current_of(known.values())
-        after = current_of(item.beta for item in found.values())
+        before = current_of(known)
+        after = current_of({name: item.beta for name, item in found.items()})
         if before == after or not known:
             return
         why = found[after].deciding.get("current") if after else None

@@ -385,7 +385,7 @@ def check_words(words: Sequence[str], allowed: Sequence[str], what: str) -> None
 
 def exit_code(verdicts: Iterable[str], fail_on: str) -> int:
     """Return the exit code of the weightiest verdict, or 0 if `--fail-on` lets it pass."""
-    from registry.core.resolution import severity
+    from registry.core.judgement import severity
 
     code = max(map(severity, verdicts), default=0)
     return code if code >= {"deprecated": 2, "retired": 3, "never": 9}[fail_on] else 0

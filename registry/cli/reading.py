@@ -93,13 +93,13 @@ def _ends(beta: Beta) -> str | None:
 @click.pass_obj
 def betas_show(options: Options, name: str, reproduce: bool) -> None:
     """Show one beta: status, dates, platforms and the evidence for them."""
-    from registry.core import resolution
+    from registry.core.spelling import did_you_mean
     from registry.core.wire import beta_to_json
 
     facts = facts_of(options)
     beta = facts.snapshot.betas.get(name)
     if beta is None:
-        near = resolution.did_you_mean(name, facts.snapshot.betas)
+        near = did_you_mean(name, facts.snapshot.betas)
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         raise click.ClickException(f"{name} is not in the registry.{hint}")
     if reproduce:
@@ -260,7 +260,9 @@ def _amend_locally(
 @click.option("--beta", "-b", multiple=True, help="A beta by its full name; repeatable.")
 @click.option("--feature", "-f", multiple=True, help="A feature, sent as its current beta.")
 @click.option("--platform", default="anthropic", show_default=True)
-@click.option("--api", help="Bedrock only: invoke or mantle.")
+@click.option("--api", help="Bedrock only: invoke, converse or mantle.")
+@click.option("--hosting", help="Foundry only: anthropic or azure.")
+@click.option("--region")
 @click.option("--model")
 @click.option("--endpoint", default="messages", show_default=True)
 @click.option("--policy", type=click.Choice(["strict", "filter", "advise"]), default="strict")
@@ -324,7 +326,9 @@ def _print_header(found: Mapping[str, Json], form: str | None, asked: Mapping[st
 @click.option("--file", "file", type=click.File("r", encoding="utf-8", errors="replace"),
               help="Read the value from a file; - is standard input.")  # fmt: skip
 @click.option("--platform", default="anthropic", show_default=True)
-@click.option("--api", help="Bedrock only: invoke or mantle.")
+@click.option("--api", help="Bedrock only: invoke, converse or mantle.")
+@click.option("--hosting", help="Foundry only: anthropic or azure.")
+@click.option("--region")
 @click.option("--model")
 @click.option("--endpoint", default="messages", show_default=True)
 @click.option("--fail-on", type=click.Choice(["deprecated", "retired", "never"]), default="deprecated",

@@ -112,14 +112,26 @@ def derive_feature(
 
 def _bridge(beta: Beta) -> tuple[PlaceFact, ...]:
     facts = [
-        PlaceFact(place=Place(platform=p), state=s.state, accepted=s.accepted, names=s.names,
-                  basis=s.basis, target=s.target, checked_at=s.checked_at, pending=s.pending)
+        PlaceFact(
+            place=Place(platform=p),
+            state=s.state,
+            accepted=s.accepted,
+            names=s.names,
+            basis=s.basis,
+            target=s.target,
+            checked_at=s.checked_at,
+            pending=s.pending,
+        )
         for p, s in beta.platforms.items()
     ]
     facts += [
-        PlaceFact(place=Place(platform=e.platform, model=e.model, endpoint=e.endpoint),
-                  state={True: "supported", False: "refused", None: "unknown"}[e.accepted],
-                  accepted=e.accepted, status=e.status, source=e.source)
+        PlaceFact(
+            place=Place(platform=e.platform, model=e.model, endpoint=e.endpoint),
+            state={True: "supported", False: "refused", None: "unknown"}[e.accepted],
+            accepted=e.accepted,
+            status=e.status,
+            source=e.source,
+        )
         for e in beta.exceptions
     ]
     return tuple(facts)

@@ -1,6 +1,6 @@
 """The one judgement: what holds for one beta at one place now (CONTRACT, section 2, rule 0).
 
-    Judge(snapshot, place)   judges betas and features at one place, and remembers what it judged
+    Judge(betas, place)      judges betas and features at one place, and remembers what it judged
     Judgement                the verdict, its sentence and basis, since when, what else holds, what to do
     Judges                   the judges of one snapshot for many places
 
@@ -29,16 +29,29 @@ from registry.core.facts import (
 )
 from registry.core.names import (
     ANTHROPIC_OPERATED,
+    PLATFORMS,
     Platform,
     is_well_formed,
     model_matches,
     sort_key,
 )
-from registry.core.places import DEFAULT_ENDPOINT, Place, covers, endpoint_name, may_cover
+from registry.core.places import (
+    ANYWHERE,
+    APIS,
+    DEFAULT_ENDPOINT,
+    HOSTINGS,
+    MAX_PART,
+    Place,
+    covers,
+    endpoint_name,
+    may_cover,
+    place_of,
+)
 from registry.core.spelling import Spellings
 
 __all__ = [
     "FAILS",
+    "HOME",
     "ISSUES",
     "VERDICTS",
     "Alternative",
@@ -51,6 +64,10 @@ __all__ = [
     "Warning_",
     "alternatives_json",
     "companions",
+    "current_of",
+    "judges_of",
+    "lenient_place",
+    "severity",
     "with_conflicts",
 ]
 
@@ -103,6 +120,9 @@ _CERTAINTY: Final[Mapping[Basis, Certainty]] = {
     "inferred": "guessed",
     "usage": "guessed",
 }
+
+HOME: Final = Place(platform="anthropic")
+"""The place that is meant where none is said."""
 
 _LIVE: Final = ("active", "deprecated")
 _RANK: Final[Mapping[Basis, int]] = {basis: -order for order, basis in enumerate(BASES)}
@@ -177,7 +197,7 @@ class Judgement:
     @property
     def severity(self) -> int:
         """Return what the verdict weighs as an exit code: 3 a request fails, 2 to be changed, 0 fine."""
-        return 3 if self.fails else 2 if self.verdict in _NEEDS_CARE else 0
+        return severity(self.verdict)
 
     @property
     def body_fields(self) -> tuple[str, ...]:
@@ -217,6 +237,11 @@ class Judgement:
     def warning(self, code: str) -> Warning_ | None:
         """Return a warning by its code."""
         return next((item for item in self.warnings if item.code == code), None)
+
+
+def severity(verdict: str) -> int:
+    """Return what a verdict's word weighs as an exit code; 0 for a word that is none."""
+    return 3 if verdict in FAILS else 2 if verdict in _NEEDS_CARE else 0
 
 
 # --- What is known at a place ---------------------------------------------------------------------
@@ -305,11 +330,12 @@ def _known(beta: Beta, place: Place, stale_on: date | None) -> _Known:
             and may_cover(other.place, place)
         )
     status, status_fact, elsewhere = _status(beta, place, fact, stale_on)
-    accepted = fact.accepted if fact is not None else None
-    if accepted is None and state != "refused":
-        accepted = beta.accepted
-    if status == "retired" and status_fact is None and beta.status != "retired":
-        accepted = None  # its end has passed since these facts were read
+    if status != "retired":
+        accepted = fact.accepted if fact is not None else beta.accepted
+    elif status_fact is not None:
+        accepted = _newer_support(fact, _day(status_fact))
+    else:  # where its end has passed since these facts were read, nothing is known of it since
+        accepted = beta.accepted if beta.status == "retired" else None
     return _Known(
         beta=beta,
         place=place,
@@ -368,22 +394,24 @@ def _status(
         away = place.platform is not None and place.platform not in ANTHROPIC_OPERATED
         return ("active", None, True) if away else (status, None, False)
     ended_on = beta.retired_on or beta.status_since or date.min
-    supported = (
-        fact is not None and fact.state == "supported" and _RANK[fact.basis] >= _RANK["reported"]
-    )
-    if supported and fact is not None and fact.place.platform is not None and _day(fact) > ended_on:
-        return "active", None, True
-    return status, None, False
+    return ("active", None, True) if _newer_support(fact, ended_on) else (status, None, False)
+
+
+def _newer_support(fact: PlaceFact | None, day: date) -> bool:
+    """Say whether a place's own evidence of support is newer than a day; a hint is none."""
+    if fact is None or fact.state != "supported" or fact.place.platform is None:
+        return False
+    return _RANK[fact.basis] >= _RANK["reported"] and _day(fact) > day
 
 
 # --- Judging --------------------------------------------------------------------------------------
 
 
 class Index:
-    """The names of one snapshot. Each part is made when it is first asked for."""
+    """The names of the betas. Each part is made when it is first asked for."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.betas = snapshot.betas
+    def __init__(self, betas: Mapping[str, Beta]) -> None:
+        self.betas = betas
 
     @cached_property
     def features(self) -> Mapping[str, Sequence[Beta]]:
@@ -442,7 +470,7 @@ class Judge:
 
     def __init__(
         self,
-        snapshot: Snapshot,
+        betas: Mapping[str, Beta],
         place: Place,
         index: Index | None = None,
         *,
@@ -450,8 +478,8 @@ class Judge:
         endpoint_asked: bool = False,
     ) -> None:
         self.place = place
-        self.index = index or Index(snapshot)
-        self._betas = snapshot.betas
+        self.index = index or Index(betas)
+        self._betas = betas
         self._stale_on, self._endpoint_asked = stale_on, endpoint_asked
         self._memo: dict[str, Judgement] = {}
         self._facts: dict[str, _Known] = {}
@@ -578,6 +606,11 @@ class Judge:
         )
         return chosen, tuple(one for one in listed if one is not chosen)
 
+    def replacement(self, beta: Beta) -> str | None:
+        """Return what to use instead of a beta here, whether or not the registry knows that it fails."""
+        chosen, _ = self._instead(beta)
+        return chosen.name if chosen is not None else None
+
     def _successors(self, beta: Beta) -> list[Beta]:
         """Return the chain of stated successors, the last one first."""
         chain: list[Beta] = []
@@ -693,6 +726,11 @@ _FEATURE_ORDER: Final[Mapping[Status, int]] = {
     "retired": 2,
     "unverified": 3,
 }
+
+
+def current_of(betas: Mapping[str, Beta]) -> str | None:
+    """Return the current beta of these, all of one feature, on the Claude API."""
+    return Judge(betas, HOME).current(betas.values())
 
 
 def _here(endpoint: str | None, place: Place) -> bool:
@@ -905,9 +943,41 @@ class Judges:
 
     def __init__(self, snapshot: Snapshot, today: date, *, stale: bool = False) -> None:
         self.snapshot, self.today = snapshot, today
-        self.index = Index(snapshot)
+        self.index = Index(snapshot.betas)
         self._stale_on = today if stale else None
         self._made: dict[tuple[Place, bool], Judge] = {}
+
+    def __call__(
+        self,
+        name: str,
+        platform: str | None = None,
+        model: str | None = None,
+        *,
+        api: str | None = None,
+        hosting: str | None = None,
+        region: str | None = None,
+        endpoint: str | None = None,
+    ) -> Judgement:
+        """Judge a name where it was seen. Never raises: words that are none count as not said.
+
+        Without a platform the Claude API is meant, and InvokeModel without an API of Bedrock. Of a name
+        that is not known it says no more than that: looking for similar ones would take its time.
+        """
+        if not self.index.knows(name):
+            return Judgement(
+                requested=name,
+                place=ANYWHERE,
+                beta=None,
+                names=(name,),
+                verdict="unknown" if is_well_formed(name) else "malformed",
+                detail=f"{name[:140]} is not in the registry.",
+                issue="unknown",
+            )
+        return self.at(lenient_place(platform, api, hosting, region, model, endpoint)).beta(name)
+
+    def knows(self, name: str) -> bool:
+        """Say whether a name is a beta of the registry, or goes by this name on some platform."""
+        return self.index.knows(name)
 
     def at(self, place: Place, *, endpoint_asked: bool = False) -> Judge:
         """Return the judge at a place."""
@@ -916,7 +986,7 @@ class Judges:
             if len(self._made) >= self.PLACES:
                 self._made.clear()
             judge = Judge(
-                self.snapshot,
+                self.snapshot.betas,
                 place,
                 self.index,
                 stale_on=self._stale_on,
@@ -924,6 +994,43 @@ class Judges:
             )
             self._made[place, endpoint_asked] = judge
         return judge
+
+
+_latest: Final[list[Judges]] = []
+
+
+def judges_of(snapshot: Snapshot, today: date) -> Judges:
+    """Return the judges of a snapshot and day: the same as last time while both stay the same."""
+    judges = _latest[-1] if _latest else None
+    if judges is None or judges.snapshot is not snapshot or judges.today != today:
+        judges = Judges(snapshot, today)
+        _latest[:] = [judges]
+    return judges
+
+
+def lenient_place(
+    platform: str | None,
+    api: str | None = None,
+    hosting: str | None = None,
+    region: str | None = None,
+    model: str | None = None,
+    endpoint: str | None = None,
+) -> Place:
+    """Return the place of something that was seen, whatever words came with it. Never raises."""
+    known = platform if platform in PLATFORMS else "anthropic"
+    usual = "invoke" if known == "bedrock" else None
+    return place_of(
+        platform=known,
+        api=(api if api in APIS else usual) if known == "bedrock" else None,
+        hosting=hosting if known == "foundry" and hosting in HOSTINGS else None,
+        region=_part(region),
+        model=_part(model),
+        endpoint=_part(endpoint),
+    )
+
+
+def _part(text: str | None) -> str | None:
+    return text if text and len(text) <= MAX_PART and text.isprintable() else None
 
 
 def alternatives_json(items: Iterable[Alternative]) -> Json:

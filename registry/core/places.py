@@ -24,6 +24,7 @@ __all__ = [
     "DEFAULT_ENDPOINT",
     "HOSTINGS",
     "KNOWN_PLACES",
+    "MAX_PART",
     "Api",
     "Hosting",
     "Place",

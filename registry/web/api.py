@@ -33,6 +33,7 @@ from registry.core.facts import (
     to_json,
 )
 from registry.core.names import PLATFORMS
+from registry.core.spelling import did_you_mean
 from registry.core.wire import beta_to_json, snapshot_to_json
 from registry.db import Database, is_current
 from registry.web import Context, errors, schemas
@@ -186,6 +187,8 @@ def _reads(context: Context) -> APIRouter:
             betas=asked.betas,
             platform=asked.platform,
             api=asked.api,
+            hosting=asked.hosting,
+            region=asked.region,
             model=asked.model,
             endpoint=asked.endpoint,
             target=asked.target,
@@ -267,7 +270,7 @@ def known_beta(snapshot: Snapshot, name: str) -> Beta:
     beta = snapshot.betas.get(name)
     if beta is not None:
         return beta
-    near = resolution.did_you_mean(name, snapshot.betas)
+    near = did_you_mean(name, snapshot.betas)
     hint = f" Did you mean {', '.join(near)}?" if near else ""
     raise NotFound(f"{name} is not in the registry.{hint}")
 

@@ -203,6 +203,8 @@ class Check(BaseModel):
     betas: list[str] | None = Field(None, max_length=500)
     platform: str | None = None
     api: str | None = None
+    hosting: str | None = None
+    region: str | None = Field(None, max_length=128)
     model: str | None = Field(None, max_length=512)
     endpoint: str | None = Field(None, max_length=128)
     target: str | None = None
