@@ -547,6 +547,8 @@ class Judge:
                 )
             )
         issue = _ISSUE_OF.get(verdict)
+        if verdict in FAILS and known.status == "retired":
+            issue = "retired"
         if issue is None and beta.superseded_by and verdict in ("ok", "unproven", "restricted"):
             issue = "superseded"
         fact = known.fact
@@ -764,9 +766,8 @@ def _remarks(known: _Known, *, endpoint_asked: bool) -> Iterable[Warning_]:
     yield from _of_state(known)
     yield from _of_status(known)
     if known.elsewhere:
-        yield Warning_(
-            "retired_elsewhere", f"{beta.name} is retired elsewhere: {beta.status_reason}"
-        )
+        text = f"{beta.name} is retired elsewhere"
+        yield Warning_("retired_elsewhere", _because(text, beta.status_reason))
     disputed = beta.disputed or (known.fact.disputed if known.fact is not None else None)
     if disputed:
         yield Warning_("disputed", f"The evidence contradicts itself: {disputed}")
@@ -844,7 +845,8 @@ def _of_status(known: _Known) -> Iterable[Warning_]:
     beta, status = known.beta, known.status
     match status:
         case "unverified":
-            yield Warning_("unknown", f"{beta.name} is unverified: {beta.status_reason}")
+            text = _because(f"{beta.name} is unverified", beta.status_reason)
+            yield Warning_("unknown", text)
         case "deprecated":
             end = _stated(beta, known.place, "sunset_on")
             yield Warning_(
@@ -869,12 +871,15 @@ def _of_retired(known: _Known) -> Warning_:
     beta = known.beta
     if not known.accepted:
         when = f" on {beta.retired_on}" if beta.retired_on else ""
-        return Warning_("retired", f"{beta.name} was retired{when}: {beta.status_reason}")
+        return Warning_("retired", _because(f"{beta.name} was retired{when}", beta.status_reason))
     if beta.header_effect == "ignored":
         return Warning_("no_effect", f"{beta.name} is retired: accepted, and without effect.")
-    return Warning_(
-        "deprecated", f"{beta.name} is retired, and still accepted: {beta.status_reason}"
-    )
+    text = _because(f"{beta.name} is retired, and still accepted", beta.status_reason)
+    return Warning_("deprecated", text)
+
+
+def _because(text: str, reason: str) -> str:
+    return f"{text}: {reason}" if reason else f"{text}."
 
 
 def with_conflicts(judged: Sequence[Judgement], place: Place) -> list[Judgement]:
