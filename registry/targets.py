@@ -123,6 +123,8 @@ class TargetStatus:
     name: str
     platform: str
     api: str | None
+    hosting: str | None
+    region: str | None
     model: str
     endpoint: str
     health: str
@@ -710,8 +712,8 @@ def statuses(session: Session) -> list[TargetStatus]:
     """Return all targets, by name."""
     return [
         TargetStatus(
-            name=row.name, platform=row.platform, api=row.api, model=row.model,
-            endpoint=row.endpoint, health=row.health, detail=row.detail,
+            name=row.name, platform=row.platform, api=row.api, hosting=row.hosting,
+            region=row.region, model=row.model, endpoint=row.endpoint, health=row.health, detail=row.detail,
             last_sweep=next(iter(sweeps(session, row.name, 1)), None),
             next_sweep_at=row.next_sweep_at, names_refused=row.names_refused, turn=row.turn,
             locked=row.locked, aside=row.memory.get("aside", {}), removed_at=row.removed_at,

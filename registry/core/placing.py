@@ -4,6 +4,7 @@
     where(standing)                 ->  the place for which a target's finding speaks
     shown(beta)                     ->  the beta with `platforms` and `exceptions` as they follow from `places`
     for_version_1(beta)             ->  the beta in the words of readers that know no places
+    from_version_1(beta)            ->  what a server says that knows none, by place
 
 A fact holds what is stated for exactly its place: which of several facts counts for a request is for the
 judgement. Nothing is taken from one place for another (CONTRACT, section 2, rule 2).
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final, TypeVar, cast
 
+from registry.core.errors import Invalid
 from registry.core.facts import (
     UNDATED,
     Basis,
@@ -36,6 +38,7 @@ __all__ = [
     "SOURCE_RANK",
     "Why",
     "for_version_1",
+    "from_version_1",
     "place_facts",
     "rank",
     "shown",
@@ -336,6 +339,43 @@ def for_version_1(beta: Beta) -> Beta:
     ]
     exceptions = _exceptions(beta, sayable, platforms)
     return replace(_old_words(beta), places=(), platforms=platforms, exceptions=exceptions)
+
+
+def from_version_1(beta: Beta) -> Beta:
+    """Return the beta with the places that a server of version 1 means; what it guessed there is left out."""
+    facts = [
+        PlaceFact(
+            place=Place(platform=platform),
+            state=known.state,
+            accepted=known.accepted,
+            names=known.names,
+            basis=known.basis,
+            at=known.checked_at,
+            target=known.target,
+            checked_at=known.checked_at,
+            pending=known.pending,
+        )
+        for platform, known in beta.platforms.items()
+        if known.basis != "inferred" or known.pending
+    ]
+    for item in beta.exceptions:
+        try:
+            place = place_of(platform=item.platform, model=item.model, endpoint=item.endpoint)
+        except Invalid:
+            continue  # a platform of which this version has not heard
+        fact = PlaceFact(
+            place=place,
+            state=_STATED.get(item.accepted, "unknown"),
+            status=item.status,
+            accepted=item.accepted,
+            source=item.source,
+        )
+        same = next((known for known in facts if known.place == place), None)
+        if same is not None:
+            facts.remove(same)
+            fact = replace(same, status=item.status)
+        facts.append(fact)
+    return shown(replace(beta, places=tuple(sorted(facts, key=lambda fact: _order(fact.place)))))
 
 
 _Worded = TypeVar("_Worded", Beta, PlatformState)

@@ -19,7 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from registry.core.errors import Invalid
 from registry.core.facts import Beta, Event, Json, PlaceFact, Snapshot, parse_time, to_json
 from registry.core.places import Place, place_of
-from registry.core.placing import for_version_1, shown
+from registry.core.placing import for_version_1, from_version_1, shown
 
 __all__ = [
     "beta_from_json",
@@ -50,11 +50,13 @@ def beta_to_json(beta: Beta) -> dict[str, Json]:
 def beta_from_json(data: Json) -> Beta:
     """Read what `beta_to_json` printed. Raises `Invalid` with slug `invalid-snapshot`."""
     beta: Beta = _read(Beta, data, "beta")
-    return _whole(beta)
+    return _whole(beta, data)
 
 
-def _whole(beta: Beta) -> Beta:
-    """Show the places by platform, whatever was sent; a server of version 1 sends no places."""
+def _whole(beta: Beta, data: Mapping[str, Json]) -> Beta:
+    """Show the places by platform, whatever else was sent; a server of version 1 sends no places."""
+    if "places" not in data:
+        return from_version_1(beta)
     return shown(beta) if beta.places else beta
 
 
@@ -72,11 +74,15 @@ def snapshot_to_json(snapshot: Snapshot, version: int = 2) -> dict[str, Json]:
     betas = list(snapshot.betas.values())
     if version == 1:
         betas = [for_version_1(beta) for beta in betas]
+    printed = [beta_to_json(beta) for beta in betas]
+    if version == 1:
+        for item in printed:
+            del item["places"]
     return {
         "revision": snapshot.revision,
         "as_of": to_json(snapshot.as_of),
         "probed_at": to_json(snapshot.probed_at),
-        "betas": [beta_to_json(beta) for beta in betas],
+        "betas": printed,
         "targets": to_json(snapshot.targets),
     }
 
@@ -91,7 +97,7 @@ def snapshot_from_json(data: Json) -> Snapshot:
     listed = data.get("betas")
     if not isinstance(listed, list):
         raise _invalid(f"betas is {_kind(listed)}, not a list")
-    betas = [_whole(_read(Beta, member, f"betas[{n}]")) for n, member in enumerate(listed)]
+    betas = [_whole(_read(Beta, member, f"betas[{n}]"), member) for n, member in enumerate(listed)]
     by_name = {beta.name: beta for beta in betas}
     if len(by_name) < len(betas):
         raise _invalid("betas holds a name twice")
