@@ -18,7 +18,6 @@ from typing import Final, Literal, get_args
 
 from registry.core.errors import Invalid
 from registry.core.facts import (
-    BASES,
     Basis,
     Beta,
     Json,
@@ -47,6 +46,7 @@ from registry.core.places import (
     may_cover,
     place_of,
 )
+from registry.core.placing import RANK, rank
 from registry.core.spelling import Spellings
 
 __all__ = [
@@ -125,7 +125,6 @@ HOME: Final = Place(platform="anthropic")
 """The place that is meant where none is said."""
 
 _LIVE: Final = ("active", "deprecated")
-_RANK: Final[Mapping[Basis, int]] = {basis: -order for order, basis in enumerate(BASES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,11 +259,8 @@ def _weight(
     narrow = fact.place.model is not None or fact.place.endpoint is not None
     if fact.basis == "reported" and day < declared:
         narrow = False
-    rank: float = _RANK[fact.basis]
-    if fact.basis == "declared" and fact.at is None:
-        rank = _RANK["reported"] - 0.5
     order = (day, fact.place.parts) if fact.basis == "reported" else (fact.place.parts, day)
-    return fact.basis == "operator", narrow, rank, order
+    return fact.basis == "operator", narrow, rank(fact.basis, fact.at), order
 
 
 def _day(fact: PlaceFact) -> date:
@@ -275,11 +271,33 @@ def _day(fact: PlaceFact) -> date:
 def _deciding(beta: Beta, place: Place) -> PlaceFact | None:
     """Return the fact that decides the state of a beta at a place."""
     here = [fact for fact in beta.places if fact.state != "unknown" and covers(fact.place, place)]
+    found = _found_somewhere(beta, place)
+    if found is not None and not any(rank(f.basis, f.at) >= RANK["probed"] for f in here):
+        here.append(found)
     if len(here) <= 1:
         return here[0] if here else None
     broad = [_day(fact) for fact in here if fact.basis == "declared" and fact.place.model is None]
     declared = max(broad, default=date.min)
     return max(here, key=lambda fact: _weight(fact, declared))
+
+
+def _found_somewhere(beta: Beta, place: Place) -> PlaceFact | None:
+    """Return what targets found where a request does not say its region or hosting.
+
+    A platform supports a beta if any target says so, else what the newest one says counts (rule 3).
+    """
+    found = [
+        fact
+        for fact in beta.places
+        if fact.basis == "probed"
+        and fact.state != "unknown"
+        and fact.place.model is None
+        and fact.place.endpoint is None
+        and (fact.place.region or fact.place.hosting)
+        and not covers(fact.place, place)
+        and may_cover(fact.place, place)
+    ]
+    return max(found, key=lambda fact: (fact.state == "supported", _day(fact)), default=None)
 
 
 def _status_fact(beta: Beta, place: Place) -> PlaceFact | None:
@@ -336,6 +354,9 @@ def _known(beta: Beta, place: Place, stale_on: date | None) -> _Known:
         accepted = _newer_support(fact, _day(status_fact))
     else:  # where its end has passed since these facts were read, nothing is known of it since
         accepted = beta.accepted if beta.status == "retired" else None
+        end = beta.retired_on or beta.status_since or date.min
+        if accepted and any(_newer_support(other, end) for other in beta.places):
+            accepted = None  # which is known of another place
     return _Known(
         beta=beta,
         place=place,
@@ -354,7 +375,7 @@ def _known(beta: Beta, place: Place, stale_on: date | None) -> _Known:
 def _names(beta: Beta, place: Place) -> tuple[str, ...]:
     """Return what to send for a beta at a place: its name there, as far as one is stated."""
     here = [fact for fact in beta.places if fact.names and covers(fact.place, place)]
-    found = max(here, key=lambda f: (_RANK[f.basis], f.place.parts, _day(f)), default=None)
+    found = max(here, key=lambda f: (rank(f.basis, f.at), f.place.parts, _day(f)), default=None)
     return found.names if found is not None else (beta.name,)
 
 
@@ -401,7 +422,7 @@ def _newer_support(fact: PlaceFact | None, day: date) -> bool:
     """Say whether a place's own evidence of support is newer than a day; a hint is none."""
     if fact is None or fact.state != "supported" or fact.place.platform is None:
         return False
-    return _RANK[fact.basis] >= _RANK["reported"] and _day(fact) > day
+    return RANK[fact.basis] >= RANK["reported"] and _day(fact) > day
 
 
 # --- Judging --------------------------------------------------------------------------------------

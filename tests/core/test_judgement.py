@@ -115,7 +115,7 @@ def test_which_fact_decides(
     why: str, facts: list[tuple[str, str, str | None, str]], where: str, verdict: str
 ) -> None:
     """Each line, in whatever order the facts come."""
-    made = [fact(at, state, on, basis=basis) for at, state, on, basis in facts]  # type: ignore[arg-type]
+    made = [fact(at, state, on, basis=basis) for at, state, on, basis in facts]
     assert judged(thing(*made), where).verdict == verdict, why
     assert judged(thing(*reversed(made)), where).verdict == verdict, why
 
@@ -155,7 +155,7 @@ def test_where_a_retirement_holds(
     codes: list[str],
 ) -> None:
     """Each line says the verdict and all that is told beside it."""
-    known = {"status": "retired", "retired_on": date(2026, 6, 1)} | more
+    known: dict[str, Any] = {"status": "retired", "retired_on": date(2026, 6, 1)} | more
     found = judged(thing(*facts, **known), where)
     assert (found.verdict, [item.code for item in found.warnings]) == (verdict, codes), why
 
