@@ -3,9 +3,12 @@
     python scripts/build_catalog.py            write it
     python scripts/build_catalog.py --check    fail with one sentence when it is not up to date
 
-`scripts/facts/lifecycles.jsonl` holds one record a beta, as gathered; the rules here turn each into
-claims. `scripts/facts/curation.toml` holds what a rule cannot know: statements that stand in a
-record's prose, each with its reason and the words that say so, which must stand in that record.
+Every claim says who says so, or is marked `unsourced` (CONTRACT, section 2, rule 11). The facts:
+
+    facts/lifecycles.jsonl      one record a beta, as gathered: what nobody is cited for below is unsourced
+    facts/curation.toml         fields for what stands in the prose of a record, each with its reason
+    facts/said.toml, body.toml  what a source says: where in it, for which place, on which day
+    facts/observations.jsonl    dated public reports that a place took or refused a beta
 """
 
 from __future__ import annotations
@@ -15,59 +18,91 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
 from registry.core.errors import Invalid
-from registry.core.facts import Claim, Json
-from registry.core.names import sort_key
-from registry.sources.catalog import dump_catalog, parse_catalog
+from registry.core.facts import Json
+from registry.core.names import PLATFORMS, is_well_formed, sort_key
+from registry.core.places import ANYWHERE, KNOWN_PLACES, Place, place_of
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-FACTS: Final = ROOT / "scripts" / "facts" / "lifecycles.jsonl"
-PLAN: Final = tomllib.loads(FACTS.with_name("curation.toml").read_text(encoding="utf-8"))
+FACTS: Final = ROOT / "scripts" / "facts"
 CATALOG: Final = ROOT / "registry" / "data" / "catalog.json"
 
 Record = Mapping[str, Any]
+Row = dict[str, Json]
+"""One claim, in the members of the file."""
+Key = tuple[str, str, Place]
+"""Beta, field and place."""
+Made = dict[Key, list[Row]]
 
 _GATES: Final = {"public": "public", "org": "org", "product-internal": "internal"}
-_STATES: Final = {"yes": "supported", "no": "refused"}
-_EXCEPTION: Final = ("platform", "model", "endpoint", "status", "accepted")
+_STATES: Final = {"accepted": "supported", "refused": "refused"}
+_ABOUT: Final = {
+    "source",
+    "page",
+    "where",
+    "at",
+    "betas",
+    "places",
+    "record",
+    "confidence",
+    "basis",
+    "version",
+}
+_PLACES: Final = {name: Place(platform=name) for name in PLATFORMS} | KNOWN_PLACES | {"*": ANYWHERE}
+_TOOL_TYPE = re.compile(r"[a-z_]+_20[0-9]{6}", re.ASCII)
 
 
 class Wrong(Exception):
-    """The facts and the curation do not fit together; the message is one sentence."""
+    """The facts do not fit together; the message is one sentence."""
 
 
-def _claim(record: Record, field: str, value: Json, at: date | None = None, **more: Any) -> Claim:
-    """Make one claim from a record, with the record's first source and its confidence."""
-    url = _first_url(record["sources"])
-    usual = {"basis": "declared", "confidence": record["confidence"], "url": url}
-    stated = {"field": field, "value": value, "at": _midnight(at or PLAN["as_of"]), **usual, **more}
-    return Claim(beta=record["name"], source="catalog", **stated)
+def _toml(name: str) -> dict[str, Any]:
+    return tomllib.loads((FACTS / name).read_text(encoding="utf-8"))
 
 
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+def _lines(name: str) -> list[Record]:
+    return [json.loads(line) for line in (FACTS / name).read_text(encoding="utf-8").splitlines()]
 
 
-def _first_url(sources: list[str]) -> str | None:
-    """Return the first source that is a web address, without the remark that may follow it."""
-    return next((text.split()[0] for text in sources if text.startswith("https://")), None)
+PLAN: Final = _toml("curation.toml")
+SAID: Final = _toml("said.toml")
 
 
-# --- From a record to claims ----------------------------------------------------------------------
+def _row(beta: str, field: str, value: Json, **more: Json) -> Row:
+    """Make a claim that cites nobody; `more` says who is cited."""
+    usual = {"basis": "declared", "at": None, "url": None, "where": None, "confidence": "high"}
+    row: Row = {"beta": beta, "field": field, "value": value, "source": "catalog", **usual, **more}
+    return row if row["url"] else {**row, "at": None, "where": None, "unsourced": True}
 
 
-def claims_of(record: Record) -> Iterator[Claim]:
-    """Turn one record into claims, by rule alone."""
-    yield from _status(record)
-    for platform, said in record["platforms"].items():
-        for member, value in _platform(said):
-            yield _claim(record, f"platforms.{platform}.{member}", value)
-    plain = {
+def _put(made: Made, row: Row, place: Place = ANYWHERE) -> None:
+    """Add a claim; what nobody is cited for gives way, and two that are cited for one day are a mistake."""
+    held = made.setdefault((row["beta"], row["field"], place), [])
+    held[:] = [one for one in held if not one.get("unsourced")]
+    if row["basis"] != "reported" and any(
+        (one["basis"], one["at"], one.get("version"))
+        == (row["basis"], row["at"], row.get("version"))
+        for one in held
+    ):
+        raise Wrong(f"{row['beta']}: {row['field']} is said twice for {place} and {row['at']}.")
+    if place != ANYWHERE:
+        said = {part: getattr(place, part) for part in Place.__slots__ if getattr(place, part)}
+        row = {**row, "place": said}
+    held.append(row)
+
+
+# --- Records: what somebody gathered ---------------------------------------------------------------
+
+
+def of_record(record: Record) -> Iterator[tuple[Row, Place]]:
+    """Turn one record into claims that cite nobody, by rule alone."""
+    plain: dict[str, Json] = {
+        **dict(_status(record)),
         "topic": record["feature"],
         "summary": record["summary"],
         "docs_url": record["docs_url"],
@@ -76,58 +111,49 @@ def claims_of(record: Record) -> Iterator[Claim]:
         "endpoints": _plain_members(record["endpoints"]),
         "models": _plain_members(record["models"]),
         "notes": list(_notes(record)),
+        "announced_on": record["announced_date"],
     }
+    sure = record["confidence"]
     for field, value in plain.items():
         if value is not None and value != []:
-            yield _claim(record, field, value)
-    announced = record["announced_date"]
-    if announced:
-        yield _claim(record, "announced_on", announced, date.fromisoformat(announced))
-    yield from _sdk(record)
+            yield _row(record["name"], field, value, confidence=sure), ANYWHERE
+    # What is not offered is not refused, and a record without any source only guesses where it works.
+    for platform, said in record["platforms"].items():
+        if said in ("no", "unknown") or not record["sources"] or record["status"] == "retired":
+            continue
+        yield _row(record["name"], "state", "supported", confidence=sure), _PLACES[platform]
+        if said != "yes":
+            yield (
+                _row(record["name"], "names", said.split(" / "), confidence=sure),
+                _PLACES[platform],
+            )
 
 
-def _status(record: Record) -> Iterator[Claim]:
+def _status(record: Record) -> Iterable[tuple[str, Json]]:
     """Say the status, unless the evidence is thin: no claim leaves a beta `unverified`."""
-    said, day, successor = record["status"], record["status_date"], record["replaced_by"]
-    on = date.fromisoformat(day) if day else None
-    if successor:
-        yield _claim(record, "superseded_by", successor, on if said == "superseded" else None)
+    said, day = record["status"], record["status_date"]
+    yield "superseded_by", record["replaced_by"]
     if record["confidence"] == "low" or record["gate"] == "product-internal":
         return
     if said in ("ga", "retired", "deprecated"):
-        yield _claim(record, "status", said, on)
-        if day:
-            yield _claim(record, f"{said}_on", day)
+        yield "status", said
+        yield f"{said}_on", day
     elif said == "beta" or (said == "superseded" and record["header_still_accepted"] is True):
-        # That it still lives is known of the day of the facts, not of the day it was superseded.
-        yield _claim(record, "status", "active")
+        yield "status", "active"
 
 
-def _platform(said: str) -> Iterator[tuple[str, Json]]:
-    """Read a platform's column: yes, no, unknown, or the names that the feature has there."""
-    if said in _STATES:
-        yield "state", _STATES[said]
-    elif said != "unknown":
-        yield "state", "supported"
-        yield "names", said.split(" / ")
-
-
-def _sdk(record: Record) -> Iterator[Claim]:
-    """Say which releases of the official SDK hold the name, and whether one deprecates it."""
+def of_sdk(record: Record) -> Iterator[Row]:
+    """Say which releases of the official SDK hold the name: the first, and the newest that was read."""
     said, sdk = record["sdk_python"], PLAN["sdk"]
-    listed = [(said["first"][0], date.fromisoformat(said["first"][1]))] if said["first"] else []
+    pages = (
+        [(*said["first"], sdk["pinned"].get(record["name"], sdk["list"]))] if said["first"] else []
+    )
     if said["in_2_12_0_literal"]:
-        listed.append((sdk["latest"], sdk["latest_on"]))
-    for version, day in listed:
-        more = {"basis": "sdk", "version": version, "url": sdk["url"]}
-        yield _claim(record, "listed", True, day, **more)
-    if said["deprecated_in_2_9_0"]:
-        more = {"basis": "sdk", "version": sdk["deprecating"], "url": sdk["changelog"]}
-        day = sdk["deprecating_on"]
-        yield _claim(record, "deprecated_on", day.isoformat(), day, **more)
+        pages.append((sdk["latest"], sdk["latest_on"].isoformat(), sdk["list"]))
+    for version, day, page in pages:
+        more = {"at": day, "url": SAID["sources"]["sdk"]["url"].format(version=version, page=page)}
+        yield _row(record["name"], "listed", True, basis="sdk", version=version, **more)
 
-
-# --- Lists that hold remarks in words -------------------------------------------------------------
 
 _REMARK = re.compile(r"(?P<member>\S+) \((?P<remark>.+)\)")
 
@@ -153,49 +179,97 @@ def _notes(record: Record) -> Iterator[str]:
         yield from (f"{word} {entry}." for entry in record[kind])
 
 
-# --- Curation -------------------------------------------------------------------------------------
+def curate(records: Mapping[str, Record], made: Made) -> None:
+    """Apply the curation: withhold, or state what stands in the prose of a record."""
+    for item in [*PLAN["withhold"], *PLAN["state"]]:
+        quotes = item.get("quote", [])
+        for name in item["betas"]:
+            if name not in records:
+                raise Wrong(f"The curation speaks of {name}, which has no record.")
+            record, field = records[name], item["field"]
+            if not item.get("why") or not (quotes or item.get("source")):
+                raise Wrong(f"{name}: state why {field} is curated, and a quote or a source.")
+            prose = [
+                record["summary"],
+                record["notes"] or "",
+                *record["requires"],
+                *record["conflicts"],
+            ]
+            for quote in [quotes] if isinstance(quotes, str) else quotes:
+                if quote not in "\n".join(prose):
+                    raise Wrong(f"{name}: its record does not say {quote!r}.")
+            for place in _places(item):
+                if "value" in item:
+                    sure = item.get("confidence", record["confidence"])
+                    made[name, field, place] = []
+                    _put(made, _row(name, field, item["value"], confidence=sure), place)
+                elif made.pop((name, field, place), None) is None:
+                    raise Wrong(f"{name}: there is no {field} to withhold.")
 
 
-def curate(records: Record, made: dict[tuple[str, str], list[Claim]]) -> None:
-    """Apply the curation to the claims that the rules made, grouped by beta and field."""
-    for item in PLAN["withhold"]:
-        for record in _records(records, item):
-            if made.pop((record["name"], item["field"]), None) is None:
-                raise Wrong(f"{record['name']}: there is no {item['field']} to withhold.")
-    stated: set[tuple[str, str]] = set()
-    for item in PLAN["state"]:
-        for record in _records(records, item):
-            key = record["name"], item["field"]
-            if key in stated:
-                raise Wrong(f"{key[0]}: {key[1]} is stated twice; make it one statement.")
-            stated.add(key)
-            made[key] = [_curated(record, item)]
+# --- Sources: what they say ------------------------------------------------------------------------
 
 
-def _records(records: Record, item: Record) -> Iterator[Record]:
-    """Find the records that a statement is about, and its grounds in each of them."""
-    quotes = item.get("quote", [])
+def say(item: Record, records: Mapping[str, Record], made: Made) -> None:
+    """Add what one entry of a source says of its betas at its places."""
     for name in item["betas"]:
-        if name not in records:
-            raise Wrong(f"The curation speaks of {name}, which has no record.")
-        if not item.get("why") or not (quotes or item.get("source")):
-            raise Wrong(f"{name}: state why {item['field']} is curated, and a quote or a source.")
-        record = records[name]
-        links = record["requires"] + record["conflicts"]
-        prose = "\n".join([record["summary"], record["notes"] or "", *links])
-        for quote in [quotes] if isinstance(quotes, str) else quotes:
-            if quote not in prose:
-                raise Wrong(f"{name}: its record does not say {quote!r}.")
-        yield record
+        fields: dict[str, Json] = {f: item[f] for f in item if f not in _ABOUT}
+        for field in item.get("record", []):
+            held = made.get((name, field, ANYWHERE)) or [{}]
+            if "value" not in held[0]:
+                raise Wrong(f"{name}: nothing is recorded of {field} that could be cited.")
+            fields[field] = held[0]["value"]
+        sure = records[name]["confidence"] if name in records else "high"
+        more = {"confidence": item.get("confidence", sure), **_cited(item, name)}
+        for field, value in fields.items():
+            for place in _places(item):
+                _put(made, _row(name, field, value, **more), place)
 
 
-def _curated(record: Record, item: Record) -> Claim:
-    more = {key: item[key] for key in ("url", "confidence") if key in item}
-    value = item["value"]
-    if item["field"] == "exceptions":
-        source = more.get("url") or _first_url(record["sources"])
-        value = [{**{key: one.get(key) for key in _EXCEPTION}, "source": source} for one in value]
-    return _claim(record, item["field"], value, item.get("at"), **more)
+def _cited(item: Record, name: str) -> Row:
+    """Say who is cited, and for which day: one that the source can have spoken of."""
+    more = {key: item[key] for key in ("basis", "version") if key in item}
+    if "source" not in item:
+        return more
+    source = SAID["sources"][item["source"]]
+    day = item.get("at", source.get("seen"))
+    first, last = (source.get(end, source.get("seen")) for end in ("since", "until"))
+    if day is None or not first <= day <= last or day > PLAN["as_of"]:
+        raise Wrong(f"{name}: {item['source']} says nothing on {day}; it is of {first} to {last}.")
+    url = source["url"].format(
+        page=item.get("page"), version=item.get("version", PLAN["sdk"]["read"])
+    )
+    return {**more, "at": day.isoformat(), "url": url, "where": item.get("where")}
+
+
+def _places(item: Record) -> Iterator[Place]:
+    """Read places: `bedrock-invoke/claude-opus-4-6`, `vertex`, `*/claude-opus-4-6`."""
+    for text in item.get("places", ["*"]):
+        slug, _, model = text.partition("/")
+        if slug not in _PLACES:
+            raise Wrong(f"{text!r} is no place.")
+        known = _PLACES[slug]
+        yield Place(
+            platform=known.platform, api=known.api, hosting=known.hosting, model=model or None
+        )
+
+
+def of_report(report: Record) -> tuple[Row, Place] | None:
+    """Turn a public report into a claim; one that nobody can look up, or without a day, is none."""
+    url, day = report["source"].split()[0], report.get("on")
+    if not url.startswith("https://") or not day or report["beta"] in SAID["never"]:
+        return None
+    parts = ("platform", "api", "hosting", "region", "model", "endpoint")
+    place = place_of(**{part: report.get(part) for part in parts})
+    more = {
+        "at": day if len(day) == 10 else f"{day}-01",
+        "url": url,
+        "where": report.get("where", "thread"),
+    }
+    state = _STATES[report["verdict"]]
+    return _row(
+        report["beta"], "state", state, basis="reported", confidence="medium", **more
+    ), place
 
 
 # --- The file -------------------------------------------------------------------------------------
@@ -203,43 +277,80 @@ def _curated(record: Record, item: Record) -> Claim:
 
 def build_catalog() -> str:
     """Return the text of the catalog. Raises `Wrong`."""
-    facts = [json.loads(line) for line in FACTS.read_text(encoding="utf-8").splitlines()]
-    records = {record["name"]: record for record in facts}
-    made: dict[tuple[str, str], list[Claim]] = {}
+    records = {record["name"]: record for record in _lines("lifecycles.jsonl")}
+    made: Made = {}
     for record in records.values():
-        for claim in claims_of(record):
-            made.setdefault((claim.beta, claim.field), []).append(claim)
+        for row, place in of_record(record):
+            _put(made, row, place)
+        for row in of_sdk(record):
+            _put(made, row)
     curate(records, made)
-    text = dump_catalog(
-        _midnight(PLAN["as_of"]), sorted((c for group in made.values() for c in group), key=_order)
-    )
-    try:
-        parse_catalog(text)
-    except Invalid as error:
-        raise Wrong(error.detail) from error
-    return text
+    for item in [*SAID["said"], *_toml("body.toml")["said"]]:
+        say(item, records, made)
+    _yield_guesses(made)
+    for found in map(of_report, _lines("observations.jsonl")):
+        if found is not None:
+            _put(made, *found)
+    rows = sorted((row for group in made.values() for row in group), key=_order)
+    check(rows)
+    opening = f'{{"format":"beta-registry/catalog-2","as_of":"{PLAN["as_of"]}","claims":[\n'
+    return opening + ",\n".join(map(_json, rows)) + "\n]}\n"
 
 
-def _order(claim: Claim) -> tuple[Any, ...]:
-    return *sort_key(claim.beta), claim.field, claim.at, claim.version or ""
+def _yield_guesses(made: Made) -> None:
+    """Drop an unsourced state where somebody says more: of a part of that platform, or that the beta ended."""
+    stated = [(b, p) for (b, f, p), rows in made.items() for r in rows if f == "state" and r["url"]]
+    ended = {
+        (b, p) for (b, f, p), rows in made.items() for r in rows
+        if f == "status" and r["value"] == "retired" and p.model is None
+    }  # fmt: skip
+    for (beta, field, place), rows in list(made.items()):
+        guess = field == "state" and rows[0].get("unsourced")
+        told = any(
+            b == beta and p.platform == place.platform and p.model is None for b, p in stated
+        )
+        if guess and (told or (beta, place) in ended or (beta, ANYWHERE) in ended):
+            del made[beta, field, place]
+
+
+def check(rows: list[Row]) -> None:
+    """Refuse what no reader should get. Raises `Wrong`."""
+    for row in rows:
+        beta, day = row["beta"], row["at"]
+        if not is_well_formed(beta) or _TOOL_TYPE.fullmatch(beta) or beta in SAID["never"]:
+            raise Wrong(f"{beta} is not the name of a beta.")
+        if bool(row["url"]) == bool(row.get("unsourced")):
+            raise Wrong(f"{beta}: {row['field']} cites nobody and is not marked, or both.")
+        if (day is None) != (row["url"] is None) or (
+            day and date.fromisoformat(day) > PLAN["as_of"]
+        ):
+            raise Wrong(f"{beta}: {row['field']} has no day that its source can have stated.")
+
+
+def _json(row: Row) -> str:
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    place = "/".join(row.get("place", {}).values())
+    return *sort_key(row["beta"]), row["field"], place, row["at"] or "", row.get("version") or ""
 
 
 def main() -> int:
     """Write the catalog, or say whether it is up to date; the result is the exit code."""
     options = argparse.ArgumentParser(description="Make registry/data/catalog.json from the facts.")
     options.add_argument("--check", action="store_true", help="only say whether it is up to date")
-    check = options.parse_args().check
+    only = options.parse_args().check
     try:
         text = build_catalog()
-    except Wrong as error:
+    except (Wrong, Invalid) as error:
         print(error, file=sys.stderr)
         return 1
-    if check:
+    if only:
         if CATALOG.is_file() and CATALOG.read_text(encoding="utf-8") == text:
             return 0
         print("catalog.json is stale; run: python scripts/build_catalog.py", file=sys.stderr)
         return 1
-    CATALOG.parent.mkdir(exist_ok=True)
     CATALOG.write_text(text, encoding="utf-8", newline="\n")
     return 0
 
