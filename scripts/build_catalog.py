@@ -54,6 +54,10 @@ _ABOUT: Final = {
     "version",
 }
 _PLACES: Final = {name: Place(platform=name) for name in PLATFORMS} | KNOWN_PLACES | {"*": ANYWHERE}
+_MEMBERS: Final = (
+    "beta", "field", "value", "source", "basis", "at", "confidence", "version", "url", "place", "where", "unsourced"
+)  # fmt: skip
+"""The members of a claim in the file, in their order."""
 _TOOL_TYPE = re.compile(r"[a-z_]+_20[0-9]{6}", re.ASCII)
 
 
@@ -75,9 +79,9 @@ SAID: Final = _toml("said.toml")
 
 def _row(beta: str, field: str, value: Json, **more: Json) -> Row:
     """Make a claim that cites nobody; `more` says who is cited."""
-    usual = {"basis": "declared", "at": None, "url": None, "where": None, "confidence": "high"}
+    usual = {"basis": "declared", "at": None, "url": None}
     row: Row = {"beta": beta, "field": field, "value": value, "source": "catalog", **usual, **more}
-    return row if row["url"] else {**row, "at": None, "where": None, "unsourced": True}
+    return row if row["url"] else {**row, "unsourced": True}
 
 
 def _put(made: Made, row: Row, place: Place = ANYWHERE) -> None:
@@ -151,7 +155,8 @@ def of_sdk(record: Record) -> Iterator[Row]:
     if said["in_2_12_0_literal"]:
         pages.append((sdk["latest"], sdk["latest_on"].isoformat(), sdk["list"]))
     for version, day, page in pages:
-        more = {"at": day, "url": SAID["sources"]["sdk"]["url"].format(version=version, page=page)}
+        url = SAID["sources"]["sdk"]["url"].format(version=version, page=page)
+        more = {"at": day, "url": url, "where": page}
         yield _row(record["name"], "listed", True, basis="sdk", version=version, **more)
 
 
@@ -234,12 +239,13 @@ def _cited(item: Record, name: str) -> Row:
     source = SAID["sources"][item["source"]]
     day = item.get("at", source.get("seen"))
     first, last = (source.get(end, source.get("seen")) for end in ("since", "until"))
-    if day is None or not first <= day <= last or day > PLAN["as_of"]:
+    if (day is None or not first <= day <= last) if first else day:
         raise Wrong(f"{name}: {item['source']} says nothing on {day}; it is of {first} to {last}.")
     url = source["url"].format(
         page=item.get("page"), version=item.get("version", PLAN["sdk"]["read"])
     )
-    return {**more, "at": day.isoformat(), "url": url, "where": item.get("where")}
+    where = item.get("where") or item.get("page")
+    return {**more, "at": day and day.isoformat(), "url": url, "where": where}
 
 
 def _places(item: Record) -> Iterator[Place]:
@@ -256,20 +262,14 @@ def _places(item: Record) -> Iterator[Place]:
 
 def of_report(report: Record) -> tuple[Row, Place] | None:
     """Turn a public report into a claim; one that nobody can look up, or without a day, is none."""
-    url, day = report["source"].split()[0], report.get("on")
+    url, day = report["source"], report.get("on")
     if not url.startswith("https://") or not day or report["beta"] in SAID["never"]:
         return None
     parts = ("platform", "api", "hosting", "region", "model", "endpoint")
     place = place_of(**{part: report.get(part) for part in parts})
-    more = {
-        "at": day if len(day) == 10 else f"{day}-01",
-        "url": url,
-        "where": report.get("where", "thread"),
-    }
-    state = _STATES[report["verdict"]]
-    return _row(
-        report["beta"], "state", state, basis="reported", confidence="medium", **more
-    ), place
+    at = day if len(day) == 10 else f"{day}-01"
+    more = {"basis": "reported", "at": at, "url": url, "where": "thread", "confidence": "medium"}
+    return _row(report["beta"], "state", _STATES[report["verdict"]], **more), place
 
 
 # --- The file -------------------------------------------------------------------------------------
@@ -321,14 +321,15 @@ def check(rows: list[Row]) -> None:
             raise Wrong(f"{beta} is not the name of a beta.")
         if bool(row["url"]) == bool(row.get("unsourced")):
             raise Wrong(f"{beta}: {row['field']} cites nobody and is not marked, or both.")
-        if (day is None) != (row["url"] is None) or (
-            day and date.fromisoformat(day) > PLAN["as_of"]
-        ):
+        if day and (row.get("unsourced") or date.fromisoformat(day) > PLAN["as_of"]):
             raise Wrong(f"{beta}: {row['field']} has no day that its source can have stated.")
 
 
 def _json(row: Row) -> str:
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+    kept = {m: row[m] for m in _MEMBERS if m in row and (row[m] is not None or m == "at")}
+    if kept.get("confidence") == "high":
+        del kept["confidence"]
+    return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
 
 
 def _order(row: Row) -> tuple[Any, ...]:
