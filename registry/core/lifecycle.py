@@ -82,6 +82,8 @@ class Standing:
     target: str = ""
     platform: str = "anthropic"
     api: str | None = None
+    hosting: str | None = None
+    region: str | None = None
     model: str = ""
     endpoint: str = ""
     state: State = "unknown"
