@@ -19,25 +19,25 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from registry.core.claims import is_no_beta
 from registry.core.errors import Invalid
-from registry.core.facts import Json
-from registry.core.names import PLATFORMS, is_well_formed, sort_key
+from registry.core.facts import UNDATED, Claim, Json
+from registry.core.names import PLATFORMS, sort_key
 from registry.core.places import ANYWHERE, KNOWN_PLACES, Place, place_of
+from registry.sources.catalog import dump_catalog, parse_catalog
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FACTS: Final = ROOT / "scripts" / "facts"
 CATALOG: Final = ROOT / "registry" / "data" / "catalog.json"
 
 Record = Mapping[str, Any]
-Row = dict[str, Json]
-"""One claim, in the members of the file."""
 Key = tuple[str, str, Place]
 """Beta, field and place."""
-Made = dict[Key, list[Row]]
+Made = dict[Key, list[Claim]]
 
 _GATES: Final = {"public": "public", "org": "org", "product-internal": "internal"}
 _STATES: Final = {"accepted": "supported", "refused": "refused"}
@@ -54,11 +54,6 @@ _ABOUT: Final = {
     "version",
 }
 _PLACES: Final = {name: Place(platform=name) for name in PLATFORMS} | KNOWN_PLACES | {"*": ANYWHERE}
-_MEMBERS: Final = (
-    "beta", "field", "value", "source", "basis", "at", "confidence", "version", "url", "place", "where", "unsourced"
-)  # fmt: skip
-"""The members of a claim in the file, in their order."""
-_TOOL_TYPE = re.compile(r"[a-z_]+_20[0-9]{6}", re.ASCII)
 
 
 class Wrong(Exception):
@@ -77,33 +72,32 @@ PLAN: Final = _toml("curation.toml")
 SAID: Final = _toml("said.toml")
 
 
-def _row(beta: str, field: str, value: Json, **more: Json) -> Row:
-    """Make a claim that cites nobody; `more` says who is cited."""
-    usual = {"basis": "declared", "at": None, "url": None}
-    row: Row = {"beta": beta, "field": field, "value": value, "source": "catalog", **usual, **more}
-    return row if row["url"] else {**row, "unsourced": True}
+def _claim(beta: str, field: str, value: Json, place: Place = ANYWHERE, **more: Any) -> Claim:
+    """Make a claim that cites nobody, unless `more` says who is cited, and for which day."""
+    stated = {"basis": "declared", "at": UNDATED, **more}
+    return Claim(beta=beta, field=field, value=value, source="catalog", place=place, **stated)
 
 
-def _put(made: Made, row: Row, place: Place = ANYWHERE) -> None:
-    """Add a claim; what nobody is cited for gives way, and two that are cited for one day are a mistake."""
-    held = made.setdefault((row["beta"], row["field"], place), [])
-    held[:] = [one for one in held if not one.get("unsourced")]
-    if row["basis"] != "reported" and any(
-        (one["basis"], one["at"], one.get("version"))
-        == (row["basis"], row["at"], row.get("version"))
-        for one in held
-    ):
-        raise Wrong(f"{row['beta']}: {row['field']} is said twice for {place} and {row['at']}.")
-    if place != ANYWHERE:
-        said = {part: getattr(place, part) for part in Place.__slots__ if getattr(place, part)}
-        row = {**row, "place": said}
-    held.append(row)
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _put(made: Made, claim: Claim) -> None:
+    """Add a claim; what cites nobody gives way, and two that are declared for one day are a mistake."""
+    key = claim.beta, claim.field, claim.place
+    held = [one for one in made.get(key, ()) if one.url]
+    twice = [
+        o for o in held if (o.basis, o.at, o.version) == (claim.basis, claim.at, claim.version)
+    ]
+    if twice and claim.basis != "reported":
+        raise Wrong(f"{claim.beta}: {claim.field} is said twice for {claim.place} and {claim.day}.")
+    made[key] = [*held, claim]
 
 
 # --- Records: what somebody gathered ---------------------------------------------------------------
 
 
-def of_record(record: Record) -> Iterator[tuple[Row, Place]]:
+def of_record(record: Record) -> Iterator[Claim]:
     """Turn one record into claims that cite nobody, by rule alone."""
     plain: dict[str, Json] = {
         **dict(_status(record)),
@@ -120,17 +114,15 @@ def of_record(record: Record) -> Iterator[tuple[Row, Place]]:
     sure = record["confidence"]
     for field, value in plain.items():
         if value is not None and value != []:
-            yield _row(record["name"], field, value, confidence=sure), ANYWHERE
+            yield _claim(record["name"], field, value, confidence=sure)
     # What is not offered is not refused, and a record without any source only guesses where it works.
     for platform, said in record["platforms"].items():
         if said in ("no", "unknown") or not record["sources"] or record["status"] == "retired":
             continue
-        yield _row(record["name"], "state", "supported", confidence=sure), _PLACES[platform]
+        place = _PLACES[platform]
+        yield _claim(record["name"], "state", "supported", place, confidence=sure)
         if said != "yes":
-            yield (
-                _row(record["name"], "names", said.split(" / "), confidence=sure),
-                _PLACES[platform],
-            )
+            yield _claim(record["name"], "names", said.split(" / "), place, confidence=sure)
 
 
 def _status(record: Record) -> Iterable[tuple[str, Json]]:
@@ -146,18 +138,18 @@ def _status(record: Record) -> Iterable[tuple[str, Json]]:
         yield "status", "active"
 
 
-def of_sdk(record: Record) -> Iterator[Row]:
+def of_sdk(record: Record) -> Iterator[Claim]:
     """Say which releases of the official SDK hold the name: the first, and the newest that was read."""
-    said, sdk = record["sdk_python"], PLAN["sdk"]
-    pages = (
-        [(*said["first"], sdk["pinned"].get(record["name"], sdk["list"]))] if said["first"] else []
-    )
+    name, said, sdk = record["name"], record["sdk_python"], PLAN["sdk"]
+    found = []
+    if said["first"]:
+        version, day = said["first"]
+        found.append((version, date.fromisoformat(day), sdk["pinned"].get(name, sdk["list"])))
     if said["in_2_12_0_literal"]:
-        pages.append((sdk["latest"], sdk["latest_on"].isoformat(), sdk["list"]))
-    for version, day, page in pages:
-        url = SAID["sources"]["sdk"]["url"].format(version=version, page=page)
-        more = {"at": day, "url": url, "where": page}
-        yield _row(record["name"], "listed", True, basis="sdk", version=version, **more)
+        found.append((sdk["latest"], sdk["latest_on"], sdk["list"]))
+    for version, on, page in found:
+        item = {"source": "sdk", "basis": "sdk", "version": version, "at": on, "page": page}
+        yield _claim(name, "listed", True, **_cited(item, name))
 
 
 _REMARK = re.compile(r"(?P<member>\S+) \((?P<remark>.+)\)")
@@ -207,7 +199,7 @@ def curate(records: Mapping[str, Record], made: Made) -> None:
                 if "value" in item:
                     sure = item.get("confidence", record["confidence"])
                     made[name, field, place] = []
-                    _put(made, _row(name, field, item["value"], confidence=sure), place)
+                    _put(made, _claim(name, field, item["value"], place, confidence=sure))
                 elif made.pop((name, field, place), None) is None:
                     raise Wrong(f"{name}: there is no {field} to withhold.")
 
@@ -220,32 +212,29 @@ def say(item: Record, records: Mapping[str, Record], made: Made) -> None:
     for name in item["betas"]:
         fields: dict[str, Json] = {f: item[f] for f in item if f not in _ABOUT}
         for field in item.get("record", []):
-            held = made.get((name, field, ANYWHERE)) or [{}]
-            if "value" not in held[0]:
+            if (name, field, ANYWHERE) not in made:
                 raise Wrong(f"{name}: nothing is recorded of {field} that could be cited.")
-            fields[field] = held[0]["value"]
+            fields[field] = made[name, field, ANYWHERE][0].value
         sure = records[name]["confidence"] if name in records else "high"
         more = {"confidence": item.get("confidence", sure), **_cited(item, name)}
         for field, value in fields.items():
             for place in _places(item):
-                _put(made, _row(name, field, value, **more), place)
+                _put(made, _claim(name, field, value, place, **more))
 
 
-def _cited(item: Record, name: str) -> Row:
+def _cited(item: Record, name: str) -> dict[str, Any]:
     """Say who is cited, and for which day: one that the source can have spoken of."""
     more = {key: item[key] for key in ("basis", "version") if key in item}
     if "source" not in item:
         return more
-    source = SAID["sources"][item["source"]]
+    source, page = SAID["sources"][item["source"]], item.get("page")
     day = item.get("at", source.get("seen"))
     first, last = (source.get(end, source.get("seen")) for end in ("since", "until"))
     if (day is None or not first <= day <= last) if first else day:
         raise Wrong(f"{name}: {item['source']} says nothing on {day}; it is of {first} to {last}.")
-    url = source["url"].format(
-        page=item.get("page"), version=item.get("version", PLAN["sdk"]["read"])
-    )
-    where = item.get("where") or item.get("page")
-    return {**more, "at": day and day.isoformat(), "url": url, "where": where}
+    url = source["url"].format(page=page, version=item.get("version", PLAN["sdk"]["read"]))
+    at = _midnight(day) if day else UNDATED
+    return {**more, "at": at, "url": url, "where": item.get("where", page)}
 
 
 def _places(item: Record) -> Iterator[Place]:
@@ -260,16 +249,16 @@ def _places(item: Record) -> Iterator[Place]:
         )
 
 
-def of_report(report: Record) -> tuple[Row, Place] | None:
-    """Turn a public report into a claim; one that nobody can look up, or without a day, is none."""
-    url, day = report["source"], report.get("on")
-    if not url.startswith("https://") or not day or report["beta"] in SAID["never"]:
-        return None
+def of_report(report: Record) -> Claim:
+    """Turn a public report into a claim. One that states a month only speaks for its first day."""
     parts = ("platform", "api", "hosting", "region", "model", "endpoint")
     place = place_of(**{part: report.get(part) for part in parts})
-    at = day if len(day) == 10 else f"{day}-01"
-    more = {"basis": "reported", "at": at, "url": url, "where": "thread", "confidence": "medium"}
-    return _row(report["beta"], "state", _STATES[report["verdict"]], **more), place
+    day = date.fromisoformat(f"{report['on']}-01"[:10])
+    more = {"at": _midnight(day), "url": report["source"], "where": "thread"}
+    state = _STATES[report["verdict"]]
+    return _claim(
+        report["beta"], "state", state, place, basis="reported", confidence="medium", **more
+    )
 
 
 # --- The file -------------------------------------------------------------------------------------
@@ -280,61 +269,56 @@ def build_catalog() -> str:
     records = {record["name"]: record for record in _lines("lifecycles.jsonl")}
     made: Made = {}
     for record in records.values():
-        for row, place in of_record(record):
-            _put(made, row, place)
-        for row in of_sdk(record):
-            _put(made, row)
+        for claim in (*of_record(record), *of_sdk(record)):
+            _put(made, claim)
     curate(records, made)
     for item in [*SAID["said"], *_toml("body.toml")["said"]]:
         say(item, records, made)
-    _yield_guesses(made)
-    for found in map(of_report, _lines("observations.jsonl")):
-        if found is not None:
-            _put(made, *found)
-    rows = sorted((row for group in made.values() for row in group), key=_order)
-    check(rows)
-    opening = f'{{"format":"beta-registry/catalog-2","as_of":"{PLAN["as_of"]}","claims":[\n'
-    return opening + ",\n".join(map(_json, rows)) + "\n]}\n"
+    _drop_guesses(made)
+    for report in _lines("observations.jsonl"):
+        _put(made, of_report(report))
+    claims = sorted((claim for group in made.values() for claim in group), key=_order)
+    check(claims)
+    text = dump_catalog(_midnight(PLAN["as_of"]), claims)
+    parse_catalog(text)
+    return text
 
 
-def _yield_guesses(made: Made) -> None:
-    """Drop an unsourced state where somebody says more: of a part of that platform, or that the beta ended."""
-    stated = [(b, p) for (b, f, p), rows in made.items() for r in rows if f == "state" and r["url"]]
+def _drop_guesses(made: Made) -> None:
+    """Drop an unsourced state where a source says more: of a part of that platform, or that the beta ended."""
+    cited = [(*key, c.value) for key, group in made.items() for c in group if c.url]
+    told = {(beta, p.platform) for beta, field, p, _ in cited if field == "state" and not p.model}
     ended = {
-        (b, p) for (b, f, p), rows in made.items() for r in rows
-        if f == "status" and r["value"] == "retired" and p.model is None
-    }  # fmt: skip
-    for (beta, field, place), rows in list(made.items()):
-        guess = field == "state" and rows[0].get("unsourced")
-        told = any(
-            b == beta and p.platform == place.platform and p.model is None for b, p in stated
+        (beta, p) for beta, field, p, value in cited if (field, value) == ("status", "retired")
+    }
+    for (beta, field, place), group in list(made.items()):
+        lost = (beta, place.platform) in told or not ended.isdisjoint(
+            {(beta, place), (beta, ANYWHERE)}
         )
-        if guess and (told or (beta, place) in ended or (beta, ANYWHERE) in ended):
+        if field == "state" and not group[0].url and lost:
             del made[beta, field, place]
 
 
-def check(rows: list[Row]) -> None:
-    """Refuse what no reader should get. Raises `Wrong`."""
-    for row in rows:
-        beta, day = row["beta"], row["at"]
-        if not is_well_formed(beta) or _TOOL_TYPE.fullmatch(beta) or beta in SAID["never"]:
-            raise Wrong(f"{beta} is not the name of a beta.")
-        if bool(row["url"]) == bool(row.get("unsourced")):
-            raise Wrong(f"{beta}: {row['field']} cites nobody and is not marked, or both.")
-        if day and (row.get("unsourced") or date.fromisoformat(day) > PLAN["as_of"]):
-            raise Wrong(f"{beta}: {row['field']} has no day that its source can have stated.")
+def check(claims: Iterable[Claim]) -> None:
+    """Refuse what no reader should get, beyond the shape (`parse_catalog`). Raises `Wrong`."""
+    for claim in claims:
+        if is_no_beta(claim.beta) or claim.beta in SAID["never"]:
+            raise Wrong(f"{claim.beta} is not the name of a beta.")
+        if claim.day is not None and (not claim.url or claim.day > PLAN["as_of"]):
+            raise Wrong(
+                f"{claim.beta}: {claim.field} is of {claim.day}, which no source can have said."
+            )
 
 
-def _json(row: Row) -> str:
-    kept = {m: row[m] for m in _MEMBERS if m in row and (row[m] is not None or m == "at")}
-    if kept.get("confidence") == "high":
-        del kept["confidence"]
-    return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
-
-
-def _order(row: Row) -> tuple[Any, ...]:
-    place = "/".join(row.get("place", {}).values())
-    return *sort_key(row["beta"]), row["field"], place, row["at"] or "", row.get("version") or ""
+def _order(claim: Claim) -> tuple[Any, ...]:
+    return (
+        *sort_key(claim.beta),
+        claim.field,
+        str(claim.place),
+        claim.at,
+        claim.version or "",
+        claim.url or "",
+    )
 
 
 def main() -> int:
@@ -345,7 +329,7 @@ def main() -> int:
     try:
         text = build_catalog()
     except (Wrong, Invalid) as error:
-        print(error, file=sys.stderr)
+        print(getattr(error, "detail", error), file=sys.stderr)
         return 1
     if only:
         if CATALOG.is_file() and CATALOG.read_text(encoding="utf-8") == text:
