@@ -332,35 +332,33 @@ def load_script(path: str | Path) -> Script:
 
 
 def _catalog_rules() -> list[dict[str, Any]]:
-    """Accept what the bundled facts call live, where Anthropic runs the API; elsewhere what they say of there."""
+    """Accept what the bundled facts call active, GA or accepted, where they call it supported."""
     text = (resources.files("registry") / "data" / "catalog.json").read_text(encoding="utf-8")
     facts: dict[str, dict[str, Any]] = {}
-    places: dict[tuple[str, str], dict[str, Any]] = {}
-    for claim in sorted(json.loads(text)["claims"], key=lambda claim: claim["at"] or ""):
-        name, place = claim["beta"], claim.get("place", {})
-        if not place:
-            facts.setdefault(name, {})[claim["field"]] = claim["value"]
-        elif not place.keys() & {"hosting", "region"}:
-            own = places.setdefault((name, json.dumps(place)), {"place": place})
-            own[claim["field"]] = claim["value"]
-    live = [
-        name
+    for claim in sorted(json.loads(text)["claims"], key=lambda claim: str(claim.get("at"))):
+        facts.setdefault(claim["beta"], {})[claim["field"]] = claim["value"]
+    live = {
+        name: of
         for name, of in facts.items()
         if of.get("accepted", of.get("status") in ("active", "ga"))
-    ]
-    usual = sorted(ANTHROPIC_OPERATED)
+    }
     # The official SDK names this one on every count: a platform that refused it could not count.
     rules: list[dict[str, Any]] = [
-        {"beta": "token-counting-2024-11-01", "endpoint": "count_tokens"},
-        {"beta": live, "platform": usual},
+        {"beta": "token-counting-2024-11-01", "endpoint": "count_tokens"}
     ]
-    for (name, _), of in sorted(places.items(), key=lambda item: len(item[1]["place"])):
-        taken = of.get("accepted") or of.get("state") == "supported"
-        if taken or of.get("accepted") is False or of.get("state") == "refused":
-            do = "accept" if taken else "refuse"
-            rules.append(
-                {"platform": usual, **of["place"], "beta": of.get("names", [name]), "do": do}
-            )
+    for platform in PLATFORMS:
+        names: dict[str, None] = {}
+        for name, of in live.items():
+            own = "supported" if platform in ANTHROPIC_OPERATED else "unknown"
+            state = of.get(f"platforms.{platform}.state", own)
+            if state == "supported" or of.get(f"platforms.{platform}.accepted"):
+                names.update(dict.fromkeys(of.get(f"platforms.{platform}.names", [name])))
+        rules.append({"beta": list(names), "platform": platform})
+    for name, of in live.items():
+        for but in of.get("exceptions", ()):
+            scope = {key: but[key] for key in ("platform", "model", "endpoint") if but.get(key)}
+            do = "accept" if but.get("accepted") else "refuse"
+            rules.append({"platform": sorted(ANTHROPIC_OPERATED), **scope, "beta": name, "do": do})
     return rules
 
 
