@@ -16,8 +16,8 @@ have members of the same names that mean something else: ask for `ENDPOINTS` onl
 A field is told by what is nearest: a beta that allows `context_management.edits[type=X]` allows that
 `context_management` which holds such an edit.
 
-**Essential** is every field and tool type whose loss could change a result. `Beta.essential` None says that
-nobody classified them: all are. An empty tuple says that none is.
+**Essential** is every tool type, and every field whose loss could change a result: those that `Beta.essential`
+lists. None there says that nobody classified the fields: all are. An empty tuple says that none is.
 
 Nothing here changes a body, none raises, whatever the body is, and the work grows with its size only.
 """
@@ -199,8 +199,9 @@ def _fits(word: str, part: str) -> bool:
 
 
 def essential_of(beta: Beta) -> tuple[str, ...]:
-    """Return the fields and tool types of a beta that are essential: all, where nobody classified them."""
-    return (*beta.body_fields, *beta.tool_types) if beta.essential is None else beta.essential
+    """Return the fields and tool types of a beta that are essential, as the API shows them."""
+    stated = beta.body_fields if beta.essential is None else beta.essential
+    return tuple(dict.fromkeys((*stated, *beta.tool_types)))
 
 
 def is_field(text: str) -> bool:

@@ -170,6 +170,10 @@ def test_essential_ones_hold_their_beta() -> None:
     assert cut({"output_format": 1}, FORMAT).kept_essential[0].instead == "output_config.format"
     assert essential_of(MCP) == ("mcp_servers", "mcp_toolset")
     assert essential_of(EFFORT) == ()
+    tool = beta("tool", ["a"], ["t"], essential=[])
+    assert essential_of(tool) == ("t",)  # a tool is never a mere matter of display
+    assert cut({"a": 1, "tools": [{"type": "t"}]}, tool).held == {"tool"}
+    assert cut({"a": 1}, tool) == Cut({}, ("a",))
 
 
 def test_drop_essential() -> None:
