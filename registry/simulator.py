@@ -30,6 +30,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
+from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.core.claims import FIELDS, check_claim, check_value
+from registry.core.claims import FIELDS, PLACED, check_claim, check_value
 from registry.core.errors import Invalid
 from registry.core.facts import (
     BASES,
@@ -28,11 +28,13 @@ from registry.core.facts import (
     HEADER_EFFECTS,
     STATES,
     STATUSES,
+    UNDATED,
     Claim,
     Finding,
     to_json,
 )
 from registry.core.names import PLATFORMS, parse
+from registry.core.places import ANYWHERE, APIS, HOSTINGS, Place, endpoint_name
 from registry.sources import SourceError, collect
 from registry.sources.catalog import (
     FORMAT,
@@ -41,6 +43,7 @@ from registry.sources.catalog import (
     dump_catalog,
     parse_catalog,
 )
+from tests.factories import field_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
@@ -80,19 +83,15 @@ moments = st.datetimes(
 links = st.lists(
     st.fixed_dictionaries({"beta": names}, optional={"endpoint": st.none() | labels}), max_size=3
 )
-exceptions = st.lists(
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "platform": st.none() | st.sampled_from(PLATFORMS),
-            "model": st.none() | labels,
-            "endpoint": st.none() | labels,
-            "status": st.none() | st.sampled_from(STATUSES),
-            "accepted": st.none() | st.booleans(),
-            "source": texts,
-        },
-    ),
-    max_size=3,
+words = labels.filter(str.isprintable)
+regions = st.from_regex(r"[a-z]{2}-[a-z]{4,8}-[0-9]", fullmatch=True)
+narrowed = {"region": regions, "model": words, "endpoint": words.map(endpoint_name)}
+places = st.one_of(
+    st.builds(Place, platform=st.sampled_from(PLATFORMS), **narrowed),
+    st.builds(Place, platform=st.sampled_from(PLATFORMS)),
+    st.builds(Place, platform=st.just("bedrock"), api=st.sampled_from(APIS)),
+    st.builds(Place, platform=st.just("foundry"), hosting=st.sampled_from(HOSTINGS)),
+    st.builds(Place, **narrowed),
 )
 flags = st.booleans()
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -106,15 +105,15 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "topic": st.none() | labels,
     "requires": links,
     "conflicts_with": links,
-    "exceptions": exceptions,
     "notes": st.lists(texts, max_size=3),
     **dict.fromkeys(("current", "listed"), flags),
     **dict.fromkeys(("endpoints", "models", "body_fields"), st.lists(labels, max_size=3)),
     **{f"{event}_on": st.none() | days for event in ("announced", "deprecated", "sunset")},
     **{f"{event}_on": st.none() | days for event in ("ga", "retired")},
-    **{f"platforms.{platform}.state": st.sampled_from(STATES) for platform in PLATFORMS},
-    **{f"platforms.{platform}.names": st.lists(names, max_size=3) for platform in PLATFORMS},
-    **{f"platforms.{platform}.accepted": st.none() | flags for platform in PLATFORMS},
+    "state": st.sampled_from(STATES),
+    "names": st.lists(names, max_size=3),
+    "body_instead": st.none() | labels,
+    **dict.fromkeys(("tool_types", "essential"), st.lists(labels, max_size=3)),
 }
 
 
@@ -130,13 +129,21 @@ def claims(draw: st.DrawFn) -> Claim:
         value=value,
         source=draw(labels),
         basis=basis,
-        at=draw(moments),
+        at=draw(moments | st.just(UNDATED)),
         confidence=draw(st.sampled_from(CONFIDENCES)),
         version=draw(st.none() | labels),
         url=draw(st.none() | webs),
         quote=draw(st.none() | texts),
         until=draw(st.none() | moments),
+        where=draw(st.none() | texts),
+        place=draw(_places_of(field)),
     )
+
+
+def _places_of(field: str) -> st.SearchStrategy[Place]:
+    if field not in PLACED:
+        return st.just(ANYWHERE)
+    return places if field in ("state", "names") else st.just(ANYWHERE) | places
 
 
 @settings(deadline=None)
@@ -153,6 +160,41 @@ def test_reading_a_catalog_gives_back_what_was_written(
 def test_every_field_has_a_strategy() -> None:
     """The test above must speak of every field that a claim can have."""
     assert set(VALUES) == set(FIELDS)
+
+
+def test_format_1_is_read_as_claims_with_a_place() -> None:
+    """It named the platform in the field, and kept what differs as one claim on `exceptions`."""
+    url = "https://example.com/notes"
+    lines: list[dict[str, Any]] = [
+        {"field": "platforms.bedrock.state", "value": "refused"},
+        {"field": "platforms.vertex.state", "value": "refused", "basis": "litellm"},
+        {"field": "exceptions", "value": [
+            {"platform": "vertex", "model": "claude-haiku-4-5", "endpoint": None, "status": None,
+             "accepted": False, "source": url},
+            {"platform": None, "model": "claude-opus-5", "endpoint": None, "status": "ga",
+             "accepted": True, "source": "A person."}]},
+    ]  # fmt: skip
+    usual = {"beta": BETA, "source": "catalog", "basis": "declared", "at": "2026-11-23"}
+    old = {"format": "beta-registry/catalog-1", "as_of": "2026-11-23",
+           "claims": [usual | line for line in lines]}  # fmt: skip
+    _, made = parse_catalog(json.dumps(old))
+    assert [(str(one.place), one.field, one.value, one.url, one.where) for one in made] == [
+        ("bedrock", "state", "refused", None, None),
+        ("vertex", "state", "unknown", None, None),
+        ("vertex for claude-haiku-4-5", "accepted", False, url, None),
+        ("every platform for claude-opus-5", "accepted", True, None, "A person."),
+        ("every platform for claude-opus-5", "status", "ga", None, "A person."),
+    ]
+    assert parse_catalog(dump_catalog(AS_OF, made))[1] == made
+
+
+def test_a_claim_that_cites_nothing_says_so_and_has_no_day() -> None:
+    """It is marked in the file, and newer than nothing."""
+    text = dump_catalog(AS_OF, [claim(at=UNDATED)])
+    assert '"at":null' in text
+    assert '"unsourced":true' in text
+    ((_, (read,))) = parse_catalog(text)
+    assert read.day is None
 
 
 def test_other_time_zones_are_the_same_moment() -> None:
@@ -248,8 +290,21 @@ def test_a_file_that_is_no_catalog_is_refused_in_one_sentence(text: str | bytes,
         ({"field": "models", "value": ["a"] * 501}, "500"),
         ({"field": "requires", "value": [{"endpoint": "messages"}]}, "no `beta`"),
         ({"field": "requires", "value": ["files-api-2025-04-14"]}, "requires[0]"),
-        ({"field": "exceptions", "value": [{"model": "x", "what": 1}]}, "exceptions[0]"),
-        ({"field": "exceptions", "value": [{"platform": "mars"}]}, "exceptions[0].platform"),
+        ({"field": "exceptions", "value": [{"model": 7}]}, "exceptions.model"),
+        ({"field": "exceptions", "value": [{"platform": "mars"}]}, "'mars'"),
+        ({"field": "exceptions", "value": {}}, "`exceptions` is an object"),
+        ({"field": "state", "value": "refused"}, "needs a place"),
+        ({"field": "gate", "value": "org", "place": {"platform": "aws"}}, "no place"),
+        ({"place": {"platform": "mars"}}, "'mars'"),
+        ({"place": {"platform": "anthropic", "api": "mantle"}}, "`api` is for bedrock only"),
+        ({"place": {"platform": "vertex", "hosting": "azure"}}, "`hosting` is for foundry only"),
+        ({"place": {"platform": "bedrock", "api": "grpc"}}, "'grpc'"),
+        ({"place": {"planet": "mars"}}, "`place` must be an object"),
+        ({"place": {"platform": None}}, "as text"),
+        ({"place": "bedrock"}, "`place` must be an object"),
+        ({"unsourced": True}, "`unsourced`"),
+        ({"at": None}, "`unsourced`"),
+        ({"at": None, "unsourced": True, "url": "https://x.example"}, "`unsourced`"),
         ({"field": "platforms.bedrock.names", "value": ["a b"]}, "beta name"),
         ({"field": "docs_url", "value": "file:///etc/passwd"}, "https://"),
     ],
@@ -406,7 +461,7 @@ FACTS = [
 ]
 CURATION = tomllib.loads((ROOT / "scripts/facts/curation.toml").read_text("utf-8"))
 BUNDLED_AS_OF, BUNDLED = parse_catalog(bundled_catalog())
-SAID = {(one.beta, one.field): one for one in BUNDLED}
+SAID = {(one.beta, field_of(one)): one for one in BUNDLED}
 
 
 def value(beta: str, field: str) -> Any:
@@ -448,7 +503,7 @@ def test_every_bundled_claim_has_its_source_and_confidence() -> None:
 
 def test_no_claim_but_of_the_sdk_speaks_of_a_field_twice() -> None:
     """The catalog is of one mind; only the SDK's releases are several."""
-    fields = [(one.beta, one.field) for one in BUNDLED if one.field != "listed"]
+    fields = [(one.beta, field_of(one)) for one in BUNDLED if one.field != "listed"]
     assert len(fields) == len(set(fields))
 
 
@@ -500,7 +555,7 @@ def test_only_computer_use_is_left_ambiguous() -> None:
     """Its date depends on the model; every other feature with several live dates has a current one."""
     live: dict[str, list[str]] = {}
     for one in BUNDLED:
-        if one.field == "status" and one.value == "active":
+        if field_of(one) == "status" and one.value == "active":
             live.setdefault(parse(one.beta).feature, []).append(one.beta)
     stated = {parse(one.beta).feature for one in BUNDLED if one.field == "current"}
     assert {name for name, betas in live.items() if len(betas) > 1} - stated == {"computer-use"}
@@ -610,15 +665,12 @@ def test_what_the_catalog_says_of_well_known_betas(beta: str, expected: dict[str
     assert {field: value(beta, field) for field in expected} == expected
 
 
-def test_exceptions_have_every_member_and_a_source() -> None:
-    """The members are those of the API; fast mode is ga for one model only."""
-    members = {"platform", "model", "endpoint", "status", "accepted", "source"}
-    for one in BUNDLED:
-        if one.field == "exceptions":
-            assert all(set(item) == members and item["source"] for item in one.value)
-    fast = {item["model"]: item for item in value("fast-mode-2026-02-01", "exceptions")}
-    assert fast["claude-opus-5"]["status"] == fast["claude-opus-4-8"]["status"] == "active"
-    assert fast["claude-opus-4-7"]["accepted"] is False
+def test_fast_mode_is_beta_for_some_models_only() -> None:
+    """What holds for one model is a claim with that place."""
+    fast = "fast-mode-2026-02-01"
+    assert value(fast, "status on every platform for claude-opus-5") == "active"
+    assert value(fast, "status on every platform for claude-opus-4-8") == "active"
+    assert value(fast, "accepted on every platform for claude-opus-4-7") is False
 
 
 def test_the_sdk_dates_the_existence_of_a_beta() -> None:

@@ -21,6 +21,7 @@ from registry.core.facts import Finding, to_json
 from registry.core.names import PLATFORMS
 from registry.sources import SourceError, collect
 from registry.sources.docs import MAX_QUOTE, MAX_REQUESTS, DocsSource
+from tests.factories import field_of
 
 NOW = datetime(2026, 11, 23, 15, 30, tzinfo=UTC)
 TODAY = datetime(2026, 11, 23, tzinfo=UTC)
@@ -44,7 +45,7 @@ def said(finding: Finding) -> dict[str, dict[str, Any]]:
     betas: dict[str, dict[str, Any]] = {}
     for claim in finding.claims:
         if claim.field != "docs_url":
-            betas.setdefault(claim.beta, {})[claim.field] = claim.value
+            betas.setdefault(claim.beta, {})[field_of(claim)] = claim.value
     return betas
 
 
