@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -190,7 +191,7 @@ OLD = [
     ("platforms.anthropic.state", "supported", "docs", "declared"),
     ("exceptions", EXCEPTIONS, "docs", "declared"),
 ]
-STATE = {"names": [], "accepted": None, "basis": "inferred", "target": None, "checked_at": None,
+STATE: dict[str, Any] = {"names": [], "accepted": None, "basis": "inferred", "target": None, "checked_at": None,
          "pending": None}  # fmt: skip
 
 
@@ -253,7 +254,7 @@ def test_claims_of_old_get_their_place_and_can_go_back(
     assert all(event.backfill for event in events)
 
 
-EVIDENCE_COLUMNS = [
+EVIDENCE_COLUMNS: list[sa.ColumnClause[Any]] = [
     sa.column("id"), sa.column("beta"), sa.column("field"), sa.column("value", sa.JSON()),
     sa.column("source"), sa.column("basis"), sa.column("confidence"),
     sa.column("at", db.UTCDateTime()), sa.column("observed_at", db.UTCDateTime()),

@@ -89,7 +89,7 @@ def test_all_four_facts_of_a_feature_page_are_claimed(tmp_path: Path) -> None:
         **states(anthropic="supported", foundry="supported"),
         "docs_url": "https://docs.example/en/mcp",
     }
-    assert expected == {claim.field: claim.value for claim in finding.claims}
+    assert expected == {field_of(claim): claim.value for claim in finding.claims}
     claim = finding.claims[0]
     origin = (BETA, "docs", "declared")
     assert origin == (claim.beta, claim.source, claim.basis)
@@ -439,7 +439,7 @@ def test_any_metadata_gives_well_formed_claims_or_none(
     file = tmp_path_factory.mktemp("docs") / "page.md"
     file.write_text(f"---\n{json.dumps({'featureMetadata': metadata})}\n---\n")
     for claim in run(file).claims:
-        kind, *rest = claim.field.split(".")
+        kind, *rest = field_of(claim).split(".")
         assert kind in ("status", "models", "platforms", "docs_url")
         assert not rest or (rest[0] in PLATFORMS and rest[1] in ("state", "names"))
         assert claim.at <= NOW
