@@ -38,6 +38,7 @@ from registry.core.judgement import current_of
 from registry.core.lifecycle import Standing
 from registry.core.names import is_well_formed, parse
 from registry.core.places import ANYWHERE, Place, place_of
+from registry.core.placing import shown
 from registry.core.sunsets import CARRIERS, Ending, approaching, endings, told
 from registry.core.wire import beta_from_json, beta_to_json
 from registry.models import (
@@ -870,7 +871,7 @@ def _betas(session: Session, feature: str | None) -> dict[str, Beta]:
     rows = sa.select(BetaRow.name, BetaRow.facts)
     if feature is not None:
         rows = rows.where(BetaRow.feature == feature)
-    return {name: beta_from_json(facts) for name, facts in session.execute(rows)}
+    return {name: shown(beta_from_json(facts)) for name, facts in session.execute(rows)}
 
 
 def note_check(session: Session, names: Iterable[str], target: str, at: datetime) -> None:

@@ -80,6 +80,13 @@ def claim(
     return placed_claim
 
 
+def field_of(made: Claim) -> str:
+    """The field of a claim, with its place: `platforms.vertex.state`, or `state on bedrock (invoke)`."""
+    if made.place.platform_wide:
+        return f"platforms.{made.place.platform}.{made.field}"
+    return made.field if made.place.parts == 0 else f"{made.field} on {made.place}"
+
+
 def finding(source: str, *claims: Claim, **more: Any) -> Finding:
     """What one run of a source found."""
     return Finding(source=source, claims=claims, **more)

@@ -49,7 +49,7 @@ _FINALITY: Final[dict[Status, int]] = {
 }
 
 _DATES: Final = ("announced_on", "deprecated_on", "sunset_on", "ga_on", "retired_on")
-_LISTS: Final = ("endpoints", "models", "body_fields", "tool_types", "essential", "notes")
+_LISTS: Final = ("endpoints", "models", "body_fields", "tool_types", "notes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +139,7 @@ def _derive(
         requires=_links(facts.get("requires")),
         conflicts_with=_links(facts.get("conflicts_with")),
         body_instead=facts.get("body_instead"),
+        essential=None if facts.get("essential") is None else tuple(facts["essential"]),
         places=places,
         current=facts.get("current") is True,
         # The source says "no" only of a name that the newest list does not hold.

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.core.claims import FIELDS, check_claim, check_value
+from registry.core.claims import FIELDS, PLACED, check_claim, check_value
 from registry.core.errors import Invalid
 from registry.core.facts import (
     BASES,
@@ -25,11 +25,13 @@ from registry.core.facts import (
     HEADER_EFFECTS,
     STATES,
     STATUSES,
+    UNDATED,
     Claim,
     Finding,
     to_json,
 )
 from registry.core.names import PLATFORMS
+from registry.core.places import ANYWHERE, APIS, HOSTINGS, Place, endpoint_name
 from registry.sources import SourceError, collect
 from registry.sources.catalog import (
     FORMAT,
@@ -76,19 +78,15 @@ moments = st.datetimes(
 links = st.lists(
     st.fixed_dictionaries({"beta": names}, optional={"endpoint": st.none() | labels}), max_size=3
 )
-exceptions = st.lists(
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "platform": st.none() | st.sampled_from(PLATFORMS),
-            "model": st.none() | labels,
-            "endpoint": st.none() | labels,
-            "status": st.none() | st.sampled_from(STATUSES),
-            "accepted": st.none() | st.booleans(),
-            "source": texts,
-        },
-    ),
-    max_size=3,
+words = labels.filter(str.isprintable)
+regions = st.from_regex(r"[a-z]{2}-[a-z]{4,8}-[0-9]", fullmatch=True)
+narrowed = {"region": regions, "model": words, "endpoint": words.map(endpoint_name)}
+places = st.one_of(
+    st.builds(Place, platform=st.sampled_from(PLATFORMS), **narrowed),
+    st.builds(Place, platform=st.sampled_from(PLATFORMS)),
+    st.builds(Place, platform=st.just("bedrock"), api=st.sampled_from(APIS)),
+    st.builds(Place, platform=st.just("foundry"), hosting=st.sampled_from(HOSTINGS)),
+    st.builds(Place, **narrowed),
 )
 flags = st.booleans()
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -102,15 +100,15 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "topic": st.none() | labels,
     "requires": links,
     "conflicts_with": links,
-    "exceptions": exceptions,
     "notes": st.lists(texts, max_size=3),
     **dict.fromkeys(("current", "listed"), flags),
     **dict.fromkeys(("endpoints", "models", "body_fields"), st.lists(labels, max_size=3)),
     **{f"{event}_on": st.none() | days for event in ("announced", "deprecated", "sunset")},
     **{f"{event}_on": st.none() | days for event in ("ga", "retired")},
-    **{f"platforms.{platform}.state": st.sampled_from(STATES) for platform in PLATFORMS},
-    **{f"platforms.{platform}.names": st.lists(names, max_size=3) for platform in PLATFORMS},
-    **{f"platforms.{platform}.accepted": st.none() | flags for platform in PLATFORMS},
+    "state": st.sampled_from(STATES),
+    "names": st.lists(names, max_size=3),
+    "body_instead": st.none() | labels,
+    **dict.fromkeys(("tool_types", "essential"), st.lists(labels, max_size=3)),
 }
 
 
@@ -126,13 +124,21 @@ def claims(draw: st.DrawFn) -> Claim:
         value=value,
         source=draw(labels),
         basis=basis,
-        at=draw(moments),
+        at=draw(moments | st.just(UNDATED)),
         confidence=draw(st.sampled_from(CONFIDENCES)),
         version=draw(st.none() | labels),
         url=draw(st.none() | webs),
         quote=draw(st.none() | texts),
         until=draw(st.none() | moments),
+        where=draw(st.none() | texts),
+        place=draw(_places_of(field)),
     )
+
+
+def _places_of(field: str) -> st.SearchStrategy[Place]:
+    if field not in PLACED:
+        return st.just(ANYWHERE)
+    return places if field in ("state", "names") else st.just(ANYWHERE) | places
 
 
 @settings(deadline=None)
@@ -149,6 +155,41 @@ def test_reading_a_catalog_gives_back_what_was_written(
 def test_every_field_has_a_strategy() -> None:
     """The test above must speak of every field that a claim can have."""
     assert set(VALUES) == set(FIELDS)
+
+
+def test_format_1_is_read_as_claims_with_a_place() -> None:
+    """It named the platform in the field, and kept what differs as one claim on `exceptions`."""
+    url = "https://example.com/notes"
+    lines: list[dict[str, Any]] = [
+        {"field": "platforms.bedrock.state", "value": "refused"},
+        {"field": "platforms.vertex.state", "value": "refused", "basis": "litellm"},
+        {"field": "exceptions", "value": [
+            {"platform": "vertex", "model": "claude-haiku-4-5", "endpoint": None, "status": None,
+             "accepted": False, "source": url},
+            {"platform": None, "model": "claude-opus-5", "endpoint": None, "status": "ga",
+             "accepted": True, "source": "A person."}]},
+    ]  # fmt: skip
+    usual = {"beta": BETA, "source": "catalog", "basis": "declared", "at": "2026-11-23"}
+    old = {"format": "beta-registry/catalog-1", "as_of": "2026-11-23",
+           "claims": [usual | line for line in lines]}  # fmt: skip
+    _, made = parse_catalog(json.dumps(old))
+    assert [(str(one.place), one.field, one.value, one.url, one.where) for one in made] == [
+        ("bedrock", "state", "refused", None, None),
+        ("vertex", "state", "unknown", None, None),
+        ("vertex for claude-haiku-4-5", "accepted", False, url, None),
+        ("every platform for claude-opus-5", "accepted", True, None, "A person."),
+        ("every platform for claude-opus-5", "status", "ga", None, "A person."),
+    ]
+    assert parse_catalog(dump_catalog(AS_OF, made))[1] == made
+
+
+def test_a_claim_that_cites_nothing_says_so_and_has_no_day() -> None:
+    """It is marked in the file, and newer than nothing."""
+    text = dump_catalog(AS_OF, [claim(at=UNDATED)])
+    assert '"at":null' in text
+    assert '"unsourced":true' in text
+    ((_, (read,))) = parse_catalog(text)
+    assert read.day is None
 
 
 def test_other_time_zones_are_the_same_moment() -> None:
@@ -244,8 +285,21 @@ def test_a_file_that_is_no_catalog_is_refused_in_one_sentence(text: str | bytes,
         ({"field": "models", "value": ["a"] * 501}, "500"),
         ({"field": "requires", "value": [{"endpoint": "messages"}]}, "no `beta`"),
         ({"field": "requires", "value": ["files-api-2025-04-14"]}, "requires[0]"),
-        ({"field": "exceptions", "value": [{"model": "x", "what": 1}]}, "exceptions[0]"),
-        ({"field": "exceptions", "value": [{"platform": "mars"}]}, "exceptions[0].platform"),
+        ({"field": "exceptions", "value": [{"model": 7}]}, "exceptions.model"),
+        ({"field": "exceptions", "value": [{"platform": "mars"}]}, "'mars'"),
+        ({"field": "exceptions", "value": {}}, "`exceptions` is an object"),
+        ({"field": "state", "value": "refused"}, "needs a place"),
+        ({"field": "gate", "value": "org", "place": {"platform": "aws"}}, "no place"),
+        ({"place": {"platform": "mars"}}, "'mars'"),
+        ({"place": {"platform": "anthropic", "api": "mantle"}}, "`api` is for bedrock only"),
+        ({"place": {"platform": "vertex", "hosting": "azure"}}, "`hosting` is for foundry only"),
+        ({"place": {"platform": "bedrock", "api": "grpc"}}, "'grpc'"),
+        ({"place": {"planet": "mars"}}, "`place` must be an object"),
+        ({"place": {"platform": None}}, "as text"),
+        ({"place": "bedrock"}, "`place` must be an object"),
+        ({"unsourced": True}, "`unsourced`"),
+        ({"at": None}, "`unsourced`"),
+        ({"at": None, "unsourced": True, "url": "https://x.example"}, "`unsourced`"),
         ({"field": "platforms.bedrock.names", "value": ["a b"]}, "beta name"),
         ({"field": "docs_url", "value": "file:///etc/passwd"}, "https://"),
     ],
@@ -336,7 +390,7 @@ def test_the_bundled_catalog_is_read_once() -> None:
     first = run(CatalogSource())
     assert first.source == CatalogSource.name
     assert first.complete
-    assert len(first.names) == 99
+    assert len(first.names) == 117
     assert first.memo["as_of"] == "2026-11-23"
     assert "99 betas" in first.detail
     again = run(CatalogSource(), first.memo)
