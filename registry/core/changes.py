@@ -25,6 +25,7 @@ from registry.core.facts import (
     Exception_,
     Json,
     Link,
+    PlaceFact,
     PlatformState,
     Seen,
     Snapshot,
@@ -33,6 +34,7 @@ from registry.core.facts import (
 )
 from registry.core.lifecycle import Standing, pending, platform_state
 from registry.core.names import ANTHROPIC_OPERATED, PLATFORMS, Platform, parse
+from registry.core.places import Place
 
 __all__ = ["Derived", "derive_feature", "diff", "snapshot_of"]
 
@@ -98,11 +100,29 @@ def derive_feature(
         name: replace(
             found,
             beta=replace(
-                found.beta, current=name == current, newer=_newer(found.beta, derived.values())
+                found.beta,
+                current=name == current,
+                newer=_newer(found.beta, derived.values()),
+                places=_bridge(found.beta),
             ),
         )
         for name, found in derived.items()
     }
+
+
+def _bridge(beta: Beta) -> tuple[PlaceFact, ...]:
+    facts = [
+        PlaceFact(place=Place(platform=p), state=s.state, accepted=s.accepted, names=s.names,
+                  basis=s.basis, target=s.target, checked_at=s.checked_at, pending=s.pending)
+        for p, s in beta.platforms.items()
+    ]
+    facts += [
+        PlaceFact(place=Place(platform=e.platform, model=e.model, endpoint=e.endpoint),
+                  state={True: "supported", False: "refused", None: "unknown"}[e.accepted],
+                  accepted=e.accepted, status=e.status, source=e.source)
+        for e in beta.exceptions
+    ]
+    return tuple(facts)
 
 
 def _newer(beta: Beta, others: Iterable[Derived]) -> tuple[str, ...]:

@@ -1,0 +1,942 @@
+"""The one judgement: what holds for one beta at one place now (CONTRACT, section 2, rule 0).
+
+    Judge(snapshot, place)   judges betas and features at one place, and remembers what it judged
+    Judgement                the verdict, its sentence and basis, since when, what else holds, what to do
+    Judges                   the judges of one snapshot for many places
+
+Everything else asks: header, check, diagnose, scan, client, inventory, report, alerts, exports, pages. Nobody
+else reads a beta's status or state but to print it. Pure, and shared by server and client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import cached_property
+from typing import Final, Literal, get_args
+
+from registry.core.errors import Invalid
+from registry.core.facts import (
+    BASES,
+    Basis,
+    Beta,
+    Json,
+    PlaceFact,
+    Snapshot,
+    State,
+    Status,
+)
+from registry.core.names import (
+    ANTHROPIC_OPERATED,
+    Platform,
+    is_well_formed,
+    model_matches,
+    sort_key,
+)
+from registry.core.places import DEFAULT_ENDPOINT, Place, covers, endpoint_name, may_cover
+from registry.core.spelling import Spellings
+
+__all__ = [
+    "FAILS",
+    "ISSUES",
+    "VERDICTS",
+    "Alternative",
+    "Index",
+    "Issue",
+    "Judge",
+    "Judgement",
+    "Judges",
+    "Verdict",
+    "Warning_",
+    "alternatives_json",
+    "companions",
+    "with_conflicts",
+]
+
+Verdict = Literal[
+    "malformed",
+    "refused",
+    "wrong_model",
+    "wrong_endpoint",
+    "retired",
+    "conflict",
+    "restricted",
+    "deprecated",
+    "no_effect",
+    "changes_response",
+    "not_needed",
+    "unknown",
+    "unproven",
+    "ok",
+]
+"""In the order of rule 0: what fails, then what is told."""
+VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
+FAILS: Final[frozenset[Verdict]] = frozenset(VERDICTS[: VERDICTS.index("conflict") + 1])
+_NEEDS_CARE: Final = frozenset({"deprecated", "not_needed", "no_effect", "unknown"})
+
+Issue = Literal["retired", "refused", "deprecated", "ga", "superseded", "unknown"]
+"""The few words by which a team sorts its work."""
+ISSUES: Final[tuple[Issue, ...]] = get_args(Issue)
+_ISSUE_OF: Final[Mapping[Verdict, Issue]] = {
+    "malformed": "unknown",
+    "refused": "refused",
+    "wrong_model": "refused",
+    "wrong_endpoint": "refused",
+    "retired": "retired",
+    "no_effect": "retired",
+    "deprecated": "deprecated",
+    "not_needed": "ga",
+    "unknown": "unknown",
+}
+
+Certainty = Literal["proven", "stated", "guessed", "unknown"]
+"""How sure a state is: found by asking, or told by an operator; said in public; a hint; nothing."""
+_CERTAINTY: Final[Mapping[Basis, Certainty]] = {
+    "operator": "proven",
+    "probed": "proven",
+    "traffic": "proven",
+    "declared": "stated",
+    "reported": "stated",
+    "sdk": "guessed",
+    "litellm": "guessed",
+    "inferred": "guessed",
+    "usage": "guessed",
+}
+
+_LIVE: Final = ("active", "deprecated")
+_RANK: Final[Mapping[Basis, int]] = {basis: -order for order, basis in enumerate(BASES)}
+
+
+@dataclass(frozen=True, slots=True)
+class Warning_:  # noqa: N801 - `Warning` is taken
+    """Something that holds for a beta beside its verdict; `code` is a word, `detail` a sentence."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """Another live version of a feature, and how well it is proven at the place."""
+
+    name: str
+    state: State
+    basis: Basis | None
+    certainty: Certainty
+    at: date | None
+    body_fields: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What holds for one name at one place.
+
+    `names` are what to send for it there (empty for a feature that needs nothing). `status` and `state`
+    hold at the place; `status` is `unknown` for a name that the registry does not hold. `since` is when
+    the state or status that decides began. `needless`: the header can go without any loss. `fact` is the
+    evidence that decides the state; `retired_elsewhere` stands in `warnings` by its code.
+    """
+
+    requested: str
+    place: Place
+    beta: Beta | None
+    names: tuple[str, ...]
+    verdict: Verdict
+    detail: str
+    status: Status | Literal["unknown"] = "unknown"
+    state: State = "unknown"
+    basis: Basis | None = None
+    certainty: Certainty = "unknown"
+    since: date | None = None
+    fact: PlaceFact | None = None
+    warnings: tuple[Warning_, ...] = ()
+    use_instead: str | None = None
+    instead: Alternative | None = None
+    alternatives: tuple[Alternative, ...] = ()
+    needless: bool = False
+    near: tuple[str, ...] = ()
+    issue: Issue | None = field(default=None)
+
+    @property
+    def name(self) -> str:
+        """Return the beta's own name, else what was asked for."""
+        return self.beta.name if self.beta is not None else self.requested
+
+    @property
+    def fails(self) -> bool:
+        """Say whether a request with it fails now."""
+        return self.verdict in FAILS
+
+    @property
+    def at_risk(self) -> bool:
+        """Say whether requests with it fail or will fail, or its header does nothing any more."""
+        return self.issue in ("retired", "refused", "deprecated")
+
+    @property
+    def severity(self) -> int:
+        """Return what the verdict weighs as an exit code: 3 a request fails, 2 to be changed, 0 fine."""
+        return 3 if self.fails else 2 if self.verdict in _NEEDS_CARE else 0
+
+    @property
+    def body_fields(self) -> tuple[str, ...]:
+        """Return the body fields that go with the header."""
+        return self.beta.body_fields if self.beta is not None else ()
+
+    @property
+    def sunset_on(self) -> date | None:
+        """Return the announced end that holds at the place."""
+        return _stated(self.beta, self.place, "sunset_on") if self.beta is not None else None
+
+    @property
+    def deprecated_on(self) -> date | None:
+        """Return since when an end is announced at the place."""
+        return _stated(self.beta, self.place, "deprecated_on") if self.beta is not None else None
+
+    @property
+    def advice(self) -> str:
+        """Say in a sentence what to do; empty where nothing is to be done."""
+        replace_by = f"Replace it by {self.use_instead}." if self.use_instead else ""
+        match self.issue:
+            case "retired" if self.verdict == "no_effect":
+                return replace_by or "Remove it: it has no effect any more."
+            case "retired" | "refused":
+                return replace_by or "Remove it, and the body fields that belong to it."
+            case "deprecated":
+                return replace_by or "Plan to remove it before it ends."
+            case "ga":
+                return "Remove the header: it is no longer needed."
+            case "superseded":
+                return replace_by
+            case "unknown":
+                return "Check the spelling; if it is right, add it with POST /v1/betas."
+            case None:
+                return ""
+
+    def warning(self, code: str) -> Warning_ | None:
+        """Return a warning by its code."""
+        return next((item for item in self.warnings if item.code == code), None)
+
+
+# --- What is known at a place ---------------------------------------------------------------------
+
+
+def _weight(
+    fact: PlaceFact, declared: date
+) -> tuple[bool, bool, float, tuple[date, int] | tuple[int, date]]:
+    """Rank the facts that hold at one place.
+
+    The operator's word first; then what names the very model or endpoint, unless it is a report that is
+    older than what is declared more broadly; then the basis, where a declaration without a day yields to
+    a dated report; then, of reports, the newer one, else the narrower.
+    """
+    day = _day(fact)
+    narrow = fact.place.model is not None or fact.place.endpoint is not None
+    if fact.basis == "reported" and day < declared:
+        narrow = False
+    rank: float = _RANK[fact.basis]
+    if fact.basis == "declared" and fact.at is None:
+        rank = _RANK["reported"] - 0.5
+    order = (day, fact.place.parts) if fact.basis == "reported" else (fact.place.parts, day)
+    return fact.basis == "operator", narrow, rank, order
+
+
+def _day(fact: PlaceFact) -> date:
+    moment = fact.checked_at if fact.basis == "probed" and fact.checked_at else fact.at
+    return moment.date() if moment is not None else date.min
+
+
+def _deciding(beta: Beta, place: Place) -> PlaceFact | None:
+    """Return the fact that decides the state of a beta at a place."""
+    here = [fact for fact in beta.places if fact.state != "unknown" and covers(fact.place, place)]
+    if len(here) <= 1:
+        return here[0] if here else None
+    broad = [_day(fact) for fact in here if fact.basis == "declared" and fact.place.model is None]
+    declared = max(broad, default=date.min)
+    return max(here, key=lambda fact: _weight(fact, declared))
+
+
+def _status_fact(beta: Beta, place: Place) -> PlaceFact | None:
+    """Return the fact that states a status for this place, the narrowest and newest one."""
+    here = [f for f in beta.places if f.status is not None and covers(f.place, place)]
+    return max(here, key=lambda f: (f.basis == "operator", f.place.parts, _day(f)), default=None)
+
+
+def _stated(beta: Beta, place: Place, what: str) -> date | None:
+    """Return a date as stated for this place, else in general."""
+    here = [
+        fact
+        for fact in beta.places
+        if getattr(fact, what) is not None and covers(fact.place, place)
+    ]
+    found = max(here, key=lambda fact: (fact.place.parts, _day(fact)), default=None)
+    general: date | None = getattr(beta, what)
+    return getattr(found, what) if found is not None else general
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What is known of one beta at one place."""
+
+    beta: Beta
+    place: Place
+    status: Status
+    state: State
+    accepted: bool | None
+    names: tuple[str, ...]
+    fact: PlaceFact | None
+    status_fact: PlaceFact | None
+    wrong: Literal["refused", "wrong_model", "wrong_endpoint"]
+    elsewhere: bool
+    maybe: tuple[PlaceFact, ...]
+
+
+def _known(beta: Beta, place: Place, stale_on: date | None) -> _Known:
+    fact = _deciding(beta, place)
+    state: State = fact.state if fact is not None else "unknown"
+    maybe: tuple[PlaceFact, ...] = ()
+    if state != "refused":
+        maybe = tuple(
+            other
+            for other in beta.places
+            if other.state == "refused"
+            and not covers(other.place, place)
+            and may_cover(other.place, place)
+        )
+    status, status_fact, elsewhere = _status(beta, place, fact, stale_on)
+    accepted = fact.accepted if fact is not None else None
+    if accepted is None and state != "refused":
+        accepted = beta.accepted
+    if status == "retired" and status_fact is None and beta.status != "retired":
+        accepted = None  # its end has passed since these facts were read
+    return _Known(
+        beta=beta,
+        place=place,
+        status=status,
+        state=state,
+        accepted=accepted,
+        names=_names(beta, place),
+        fact=fact,
+        status_fact=status_fact,
+        wrong=_wrong(beta, place, fact),
+        elsewhere=elsewhere,
+        maybe=maybe,
+    )
+
+
+def _names(beta: Beta, place: Place) -> tuple[str, ...]:
+    """Return what to send for a beta at a place: its name there, as far as one is stated."""
+    here = [fact for fact in beta.places if fact.names and covers(fact.place, place)]
+    found = max(here, key=lambda f: (_RANK[f.basis], f.place.parts, _day(f)), default=None)
+    return found.names if found is not None else (beta.name,)
+
+
+def _wrong(
+    beta: Beta, place: Place, fact: PlaceFact | None
+) -> Literal["refused", "wrong_model", "wrong_endpoint"]:
+    """Say what is wrong where a beta is refused: the place as a whole, or the model or endpoint only."""
+    if fact is None or (fact.place.model is None and fact.place.endpoint is None):
+        return "refused"
+    whole = _deciding(beta, replace(place, model=None, endpoint=None))
+    if whole is not None and whole.state == "refused":
+        return "refused"
+    return "wrong_model" if fact.place.model is not None else "wrong_endpoint"
+
+
+def _status(
+    beta: Beta, place: Place, fact: PlaceFact | None, stale_on: date | None
+) -> tuple[Status, PlaceFact | None, bool]:
+    """Return the status at a place, the fact that states it there, and whether it is retired elsewhere.
+
+    A retirement that names no place holds for each without newer support of its own; one that probing found
+    holds for what Anthropic runs (rule 4). A sunset that has passed counts where the facts are old (rule 7).
+    """
+    own = _status_fact(beta, place)
+    if own is not None and own.status is not None:
+        ended = own.status != "retired" and beta.status == "retired"
+        return own.status, own, ended
+    status = beta.status
+    end = _stated(beta, place, "sunset_on")
+    if stale_on is not None and end is not None and end < stale_on and status in _LIVE:
+        return "retired", None, False
+    if status != "retired":
+        return status, None, False
+    if beta.basis == "operator":
+        return status, None, False
+    if beta.basis == "probed":
+        away = place.platform is not None and place.platform not in ANTHROPIC_OPERATED
+        return ("active", None, True) if away else (status, None, False)
+    ended_on = beta.retired_on or beta.status_since or date.min
+    supported = (
+        fact is not None and fact.state == "supported" and _RANK[fact.basis] >= _RANK["reported"]
+    )
+    if supported and fact is not None and fact.place.platform is not None and _day(fact) > ended_on:
+        return "active", None, True
+    return status, None, False
+
+
+# --- Judging --------------------------------------------------------------------------------------
+
+
+class Index:
+    """The names of one snapshot. Each part is made when it is first asked for."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.betas = snapshot.betas
+
+    @cached_property
+    def features(self) -> Mapping[str, Sequence[Beta]]:
+        """The betas of each feature."""
+        grouped: dict[str, list[Beta]] = {}
+        for beta in self.betas.values():
+            grouped.setdefault(beta.feature, []).append(beta)
+        return grouped
+
+    @cached_property
+    def by_other_name(self) -> Mapping[tuple[Platform | None, str], Beta]:
+        """Betas by the names that they go by on a platform, or (None) on any."""
+        return {
+            (platform, name): beta
+            for beta in reversed(list(self.betas.values()))  # the first one named so counts
+            for fact in beta.places
+            for name in fact.names
+            for platform in (fact.place.platform, None)
+        }
+
+    @cached_property
+    def _near_betas(self) -> Spellings:
+        return Spellings(self.betas)
+
+    @cached_property
+    def _near_features(self) -> Spellings:
+        return Spellings(self.features)
+
+    def knows(self, name: str) -> bool:
+        """Say whether a name is a beta of the registry, or goes by this name on some platform."""
+        return name in self.betas or (None, name) in self.by_other_name
+
+    def near(self, name: str, *, feature: bool = False) -> tuple[str, ...]:
+        """Return up to three names that look like this one, the likeliest first."""
+        return (self._near_features if feature else self._near_betas).like(name)
+
+    def unknown(self, name: str, *, feature: bool) -> str:
+        """Say that a beta or feature is not known, and which names are like it."""
+        shown = name[:140]
+        if feature and name in self.betas:
+            return f"{shown} is a beta, not a feature; ask for it as a beta."
+        if not feature and name in self.features:
+            return f"{shown} is a feature, not a beta; ask for it as a feature."
+        near = self.near(name, feature=feature)
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        return f"{shown} is not in the registry.{hint}"
+
+
+class Judge:
+    """Judges betas and features at one place.
+
+    It remembers its judgements of names that are known: the others are whatever somebody sends, so they
+    are judged anew each time. `stale_on`: today, where the facts are older than a day (rule 7), else None.
+    `endpoint_asked` tells an endpoint that was named from the default.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        place: Place,
+        index: Index | None = None,
+        *,
+        stale_on: date | None = None,
+        endpoint_asked: bool = False,
+    ) -> None:
+        self.place = place
+        self.index = index or Index(snapshot)
+        self._betas = snapshot.betas
+        self._stale_on, self._endpoint_asked = stale_on, endpoint_asked
+        self._memo: dict[str, Judgement] = {}
+        self._facts: dict[str, _Known] = {}
+
+    # --- One name ---
+
+    def beta(self, name: str) -> Judgement:
+        """Judge a beta by a name that is or would be sent."""
+        found = self._memo.get(name)
+        if found is not None:
+            return found
+        if not is_well_formed(name):
+            return Judgement(
+                requested=name,
+                place=self.place,
+                beta=None,
+                names=(),
+                verdict="malformed",
+                detail="Not a beta name: use 1 to 128 letters, digits, '.', '_' or '-'.",
+                issue="unknown",
+            )
+        beta = self._betas.get(name)
+        if beta is not None:
+            found = self._judge(name, beta)
+        else:
+            beta = self.index.by_other_name.get((self.place.platform, name))
+            if beta is None:
+                return self.unknown(name)
+            found = replace(self._judge(name, beta), names=(name,))
+        self._memo[name] = found
+        return found
+
+    def unknown(self, name: str, *, feature: bool = False) -> Judgement:
+        """Judge a name that the registry does not hold."""
+        return Judgement(
+            requested=name,
+            place=self.place,
+            beta=None,
+            names=() if feature else (name,),
+            verdict="unknown",
+            detail=self.index.unknown(name, feature=feature),
+            near=self.index.near(name, feature=feature),
+            issue="unknown",
+        )
+
+    def _judge(self, requested: str, beta: Beta) -> Judgement:
+        known = self._known(beta)
+        remarks = list(_remarks(known, endpoint_asked=self._endpoint_asked))
+        verdict: Verdict = "ok"
+        detail = "Can be sent."
+        told = [item for item in remarks if item.code in VERDICTS]
+        if told:
+            first = min(told, key=lambda item: VERDICTS.index(item.code))
+            verdict, detail = first.code, first.detail  # type: ignore[assignment]
+            remarks.remove(first)
+        dying = (
+            verdict in FAILS or verdict in ("deprecated", "no_effect") or bool(beta.superseded_by)
+        )
+        instead, others = self._instead(beta) if dying else (None, ())
+        if instead is not None and instead.state != "supported":
+            remarks.append(
+                Warning_(
+                    "replacement_unproven",
+                    f"Nothing proves that {instead.name} works on {self.place}.",
+                )
+            )
+        issue = _ISSUE_OF.get(verdict)
+        if issue is None and beta.superseded_by and verdict in ("ok", "unproven", "restricted"):
+            issue = "superseded"
+        fact = known.fact
+        return Judgement(
+            requested=requested,
+            place=self.place,
+            beta=beta,
+            names=known.names,
+            verdict=verdict,
+            detail=detail,
+            status=known.status,
+            state=known.state,
+            basis=fact.basis if fact is not None else None,
+            certainty=_CERTAINTY[fact.basis] if fact is not None else "unknown",
+            since=_since(known, verdict),
+            fact=fact,
+            warnings=tuple(remarks),
+            use_instead=instead.name if instead is not None else None,
+            instead=instead,
+            alternatives=others,
+            needless=_needless(known),
+            issue=issue,
+        )
+
+    def _known(self, beta: Beta) -> _Known:
+        found = self._facts.get(beta.name)
+        if found is None:
+            found = self._facts[beta.name] = _known(beta, self.place, self._stale_on)
+        return found
+
+    # --- What to use instead ---
+
+    def _instead(self, beta: Beta) -> tuple[Alternative | None, tuple[Alternative, ...]]:
+        """Return what to use instead of a beta here, and all other live versions of its feature.
+
+        First a version that is proven here, then a stated successor that is not refused here; never one
+        that itself fails, or that needs a companion which this one did not need.
+        """
+        stated = self._successors(beta)
+        others = [one for one in self.index.features.get(beta.feature, ()) if one.name != beta.name]
+        line = [*stated, *sorted(others, key=lambda one: sort_key(one.name), reverse=True)]
+        live = [one for one in dict.fromkeys(one.name for one in line) if self._usable(one)]
+        listed = tuple(self._alternative(self._betas[name]) for name in live)
+        needs = {link.beta for link in beta.requires}
+        fit = [
+            one
+            for one in listed
+            if needs >= set(one.requires) and self._known(self._betas[one.name]).status == "active"
+        ]
+        names = {one.name for one in stated}
+        proven = [one for one in fit if one.state == "supported" and one.certainty != "guessed"]
+        chosen = (
+            next((one for one in proven if one.name in names), None)
+            or next((one for one in proven if self._betas[one.name].current), None)
+            or (proven[0] if proven else None)
+            or next((one for one in fit if one.name in names), None)
+        )
+        return chosen, tuple(one for one in listed if one is not chosen)
+
+    def _successors(self, beta: Beta) -> list[Beta]:
+        """Return the chain of stated successors, the last one first."""
+        chain: list[Beta] = []
+        seen = {beta.name}
+        following = beta.superseded_by
+        while following and following not in seen:
+            seen.add(following)
+            found = self._betas.get(following)
+            if found is None:
+                break
+            chain.append(found)
+            following = found.superseded_by
+        return chain[::-1]
+
+    def _usable(self, name: str) -> bool:
+        known = self._known(self._betas[name])
+        return known.status in _LIVE and known.state not in ("refused", "restricted")
+
+    def _alternative(self, beta: Beta) -> Alternative:
+        known = self._known(beta)
+        fact = known.fact
+        return Alternative(
+            name=beta.name,
+            state=known.state,
+            basis=fact.basis if fact is not None else None,
+            certainty=_CERTAINTY[fact.basis] if fact is not None else "unknown",
+            at=_day(fact) if fact is not None and _day(fact) != date.min else None,
+            body_fields=beta.body_fields,
+            requires=tuple(link.beta for link in beta.requires if _here(link.endpoint, self.place)),
+        )
+
+    # --- Features ---
+
+    def current(self, betas: Iterable[Beta]) -> str | None:
+        """Return the current beta of a feature here, if there is one (CONTRACT, section 1).
+
+        A stated one holds unless it is dead here; without one, the only one that is live here.
+        """
+        live = [beta for beta in betas if self._is_live(beta)]
+        stated = next((beta.name for beta in live if beta.current), None)
+        return stated or (live[0].name if len(live) == 1 else None)
+
+    def _is_live(self, beta: Beta) -> bool:
+        known = self._known(beta)
+        return (
+            known.status in (*_LIVE, "ga") and known.state != "refused"
+            if beta.current
+            else (known.status in _LIVE and known.state != "refused")
+        )
+
+    def feature(self, name: str) -> Judgement:
+        """Judge a feature: its current beta here.
+
+        Raises `Invalid` with slug `ambiguous-feature` and `choices` where several are live and none is
+        current.
+        """
+        betas = self.index.features.get(name)
+        if not betas:
+            return self.unknown(name, feature=True)
+        current = self.current(betas)
+        if current is not None:
+            return self._for_feature(name, self._betas[current], betas)
+        live = sorted((b.name for b in betas if self._is_live(b)), key=sort_key)
+        if len(live) > 1:
+            raise Invalid(
+                f"{name} has several live betas and none is stated as current; ask for one of "
+                f"{', '.join(live)} by its name.",
+                slug="ambiguous-feature",
+                extra={"feature": name, "choices": live},
+            )
+        newest = sorted(betas, key=lambda beta: sort_key(beta.name), reverse=True)
+        ordered = sorted(newest, key=lambda beta: _FEATURE_ORDER[self._known(beta).status])
+        return self._for_feature(name, ordered[0], betas)
+
+    def _for_feature(self, name: str, beta: Beta, betas: Iterable[Beta]) -> Judgement:
+        judged = self._judge(name, beta)
+        if judged.status == "ga" and not judged.fails:
+            return replace(
+                judged,
+                names=(),
+                needless=True,
+                warnings=(),
+                use_instead=None,
+                instead=None,
+                alternatives=(),
+                detail=f"{name} is generally available here and needs no beta header ({beta.name}).",
+            )
+        stated = next((one for one in betas if one.current and one.name != beta.name), None)
+        if stated is not None and not judged.fails:
+            text = (
+                f"{stated.name} is the current version of {name} and cannot be used on {self.place}: "
+                f"{beta.name} is sent instead."
+            )
+            judged = replace(judged, warnings=(*judged.warnings, Warning_("other_version", text)))
+        return replace(judged, names=() if judged.verdict == "unknown" else judged.names)
+
+    def choices(self, betas: Iterable[Beta]) -> list[str]:
+        """Return the live versions of a feature here, in order."""
+        return sorted(
+            (
+                b.name
+                for b in betas
+                if self._known(b).status in _LIVE and self._known(b).state != "refused"
+            ),
+            key=sort_key,
+        )
+
+
+_FEATURE_ORDER: Final[Mapping[Status, int]] = {
+    "ga": 0,
+    "active": 1,
+    "deprecated": 1,
+    "retired": 2,
+    "unverified": 3,
+}
+
+
+def _here(endpoint: str | None, place: Place) -> bool:
+    asked = endpoint_name(place.endpoint) if place.endpoint else DEFAULT_ENDPOINT
+    return endpoint is None or endpoint_name(endpoint) == asked
+
+
+def _needless(known: _Known) -> bool:
+    """Say whether the header can go without any loss: ga, and ignored or refused by some models here."""
+    if known.status != "ga":
+        return False
+    if known.beta.header_effect == "ignored":
+        return True
+    some = known.place.model is None and any(fact.place.model for fact in known.maybe)
+    return some and known.beta.header_effect != "changes_response"
+
+
+def _since(known: _Known, verdict: Verdict) -> date | None:
+    """Return since when the verdict holds, as far as a source says."""
+    if verdict in ("refused", "wrong_model", "wrong_endpoint", "restricted", "unproven", "ok"):
+        fact = known.fact
+        return fact.at.date() if fact is not None and fact.at is not None else None
+    if known.status_fact is not None and known.status_fact.at is not None:
+        return known.status_fact.at.date()
+    return known.beta.status_since
+
+
+def _remarks(known: _Known, *, endpoint_asked: bool) -> Iterable[Warning_]:
+    """Tell all that holds for a beta at a place; those that are verdicts by the verdict's word."""
+    beta, place = known.beta, known.place
+    yield from _of_state(known)
+    yield from _of_status(known)
+    if known.elsewhere:
+        yield Warning_(
+            "retired_elsewhere", f"{beta.name} is retired elsewhere: {beta.status_reason}"
+        )
+    disputed = beta.disputed or (known.fact.disputed if known.fact is not None else None)
+    if disputed:
+        yield Warning_("disputed", f"The evidence contradicts itself: {disputed}")
+    if beta.superseded_by and known.status == "active":
+        yield Warning_("superseded", f"{beta.superseded_by} replaces {beta.name}.")
+    if known.maybe and known.state != "unknown":
+        yield Warning_("place_dependent", _dependent(known))
+    if place.model and beta.models and not any(model_matches(m, place.model) for m in beta.models):
+        models = ", ".join(beta.models)
+        text = f"{beta.name} is known for {models}; not for {place.model}."
+        yield Warning_("model_not_listed", text)
+    listed = {endpoint_name(endpoint) for endpoint in beta.endpoints}
+    asked = endpoint_name(place.endpoint) if place.endpoint else DEFAULT_ENDPOINT
+    if endpoint_asked and listed and asked not in listed:
+        text = f"{beta.name} is known for {', '.join(sorted(listed))}; not for {asked}."
+        yield Warning_("endpoint_not_listed", text)
+
+
+def _dependent(known: _Known) -> str:
+    where = ", ".join(dict.fromkeys(str(fact.place) for fact in known.maybe[:3]))
+    return f"{known.beta.name} is refused on {where}; say where the request goes."
+
+
+def _of_state(known: _Known) -> Iterable[Warning_]:
+    beta, place, fact = known.beta, known.place, known.fact
+    told = f" ({_proof(fact)})" if fact is not None else ""
+    match known.state:
+        case "refused" if known.wrong == "wrong_model":
+            where = replace(place, model=None)
+            yield Warning_(
+                "wrong_model",
+                f"{beta.name} is refused for the model {place.model} on {where}{told}.",
+            )
+        case "refused" if known.wrong == "wrong_endpoint":
+            yield Warning_(
+                "wrong_endpoint", f"{beta.name} is refused on the endpoint {place.endpoint}{told}."
+            )
+        case "refused":
+            where = fact.place if fact is not None else place
+            yield Warning_("refused", f"{beta.name} is refused on {where}{told}.")
+        case "restricted":
+            yield Warning_(
+                "restricted",
+                f"{beta.name} needs a key or plan that may use it on {place.platform}{told}.",
+            )
+        case "unknown":
+            text = f"Nothing proves that {beta.name} works on {place}."
+            if known.maybe:
+                text += f" {_dependent(known)}"
+            yield Warning_("unproven", text)
+
+
+def _proof(fact: PlaceFact) -> str:
+    """Say in a few words what a fact rests on."""
+    day = _day(fact)
+    on = f" on {day}" if day != date.min else ""
+    match fact.basis:
+        case "probed":
+            return (
+                f"found by probing with target {fact.target}{on}" if fact.target else f"probed{on}"
+            )
+        case "reported":
+            return f"reported{on}"
+        case "operator":
+            return f"the operator's word{on}"
+        case "traffic":
+            return f"seen in traffic{on}"
+        case "declared" if fact.at is None:
+            return "said without a source"
+        case _:
+            return f"{fact.basis}{on}"
+
+
+def _of_status(known: _Known) -> Iterable[Warning_]:
+    beta, status = known.beta, known.status
+    match status:
+        case "unverified":
+            yield Warning_("unknown", f"{beta.name} is unverified: {beta.status_reason}")
+        case "deprecated":
+            end = _stated(beta, known.place, "sunset_on")
+            yield Warning_(
+                "deprecated", f"{beta.name} is deprecated.{f' It ends on {end}.' if end else ''}"
+            )
+        case "retired":
+            yield _of_retired(known)
+        case "ga" if beta.header_effect == "changes_response":
+            text = f"{beta.name} is generally available; the header still changes the response."
+            yield Warning_("changes_response", text)
+        case "ga":
+            text = f"{beta.name} is generally available: the header is not needed."
+            yield Warning_("not_needed", text)
+        case "active":
+            end = _stated(beta, known.place, "sunset_on")
+            if end is not None and end != beta.sunset_on:
+                yield Warning_("deprecated", f"{beta.name} ends on {end} on {known.place}.")
+
+
+def _of_retired(known: _Known) -> Warning_:
+    """A retired beta fails, unless it is accepted: then its source says that it does nothing, or not."""
+    beta = known.beta
+    if not known.accepted:
+        when = f" on {beta.retired_on}" if beta.retired_on else ""
+        return Warning_("retired", f"{beta.name} was retired{when}: {beta.status_reason}")
+    if beta.header_effect == "ignored":
+        return Warning_("no_effect", f"{beta.name} is retired: accepted, and without effect.")
+    return Warning_(
+        "deprecated", f"{beta.name} is retired, and still accepted: {beta.status_reason}"
+    )
+
+
+def with_conflicts(judged: Sequence[Judgement], place: Place) -> list[Judgement]:
+    """Mark the later of two betas that exclude each other here, and betas without their companions."""
+    for item in judged:
+        if item.beta is not None and item.beta.conflicts_with:
+            break
+    else:
+        return list(judged)
+    kept: list[Beta] = []
+    result = []
+    for item in judged:
+        beta = item.beta
+        rival = None
+        if beta is not None and not item.fails and item.names:
+            rival = next((other for other in kept if _exclude(other, beta, place)), None)
+            if rival is None:
+                kept.append(beta)
+        if rival is None or beta is None:
+            result.append(item)
+            continue
+        text = f"{beta.name} cannot be sent together with {rival.name}."
+        result.append(replace(item, verdict="conflict", detail=text, issue=None))
+    return result
+
+
+def _exclude(one: Beta, other: Beta, place: Place) -> bool:
+    if one.name == other.name:
+        return False
+    pairs = ((one, other), (other, one))
+    return any(
+        link.beta == right.name and _here(link.endpoint, place)
+        for left, right in pairs
+        for link in left.conflicts_with
+    )
+
+
+def companions(
+    judged: Sequence[Judgement], place: Place, sent: Iterable[str] = ()
+) -> list[Judgement]:
+    """Warn of companions that a beta needs here and that are not among these, nor among those `sent`."""
+    if not any(item.beta is not None and item.beta.requires for item in judged):
+        return list(judged)
+    present = set(sent) | {name for item in judged for name in (*item.names, item.name)}
+    result = []
+    for item in judged:
+        links = item.beta.requires if item.beta is not None and not item.fails else ()
+        missing = [
+            link.beta for link in links if _here(link.endpoint, place) and link.beta not in present
+        ]
+        if missing:
+            text = f"{item.name} needs {', '.join(missing)}, which is not among the betas sent."
+            extra = Warning_("companion_missing", text)
+            item = replace(item, warnings=(*item.warnings, extra))
+        result.append(item)
+    return result
+
+
+class Judges:
+    """The judges of one snapshot and day, one a place, each made once.
+
+    It keeps at most `PLACES` of them, those asked for last.
+    """
+
+    PLACES: Final = 64
+
+    def __init__(self, snapshot: Snapshot, today: date, *, stale: bool = False) -> None:
+        self.snapshot, self.today = snapshot, today
+        self.index = Index(snapshot)
+        self._stale_on = today if stale else None
+        self._made: dict[tuple[Place, bool], Judge] = {}
+
+    def at(self, place: Place, *, endpoint_asked: bool = False) -> Judge:
+        """Return the judge at a place."""
+        judge = self._made.get((place, endpoint_asked))
+        if judge is None:
+            if len(self._made) >= self.PLACES:
+                self._made.clear()
+            judge = Judge(
+                self.snapshot,
+                place,
+                self.index,
+                stale_on=self._stale_on,
+                endpoint_asked=endpoint_asked,
+            )
+            self._made[place, endpoint_asked] = judge
+        return judge
+
+
+def alternatives_json(items: Iterable[Alternative]) -> Json:
+    """Print alternatives in the shape of the API."""
+    return [
+        {
+            "name": item.name,
+            "state": item.state,
+            "basis": item.basis,
+            "certainty": item.certainty,
+            "at": item.at.isoformat() if item.at else None,
+            "body_fields": list(item.body_fields),
+            "requires": list(item.requires),
+        }
+        for item in items
+    ]
