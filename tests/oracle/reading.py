@@ -110,7 +110,9 @@ def _place(text: str) -> Place:
     """Read `@vertex(model=claude-haiku-4-5)`."""
     found = re.fullmatch(r"@([a-z-]+)(?:\((.*)\))?", text)
     assert found, text
-    parts = dict(part.split("=", 1) for part in (found[2] or "").split(",") if part)
+    parts: dict[str, str | None] = {}
+    for part in filter(None, (found[2] or "").split(",")):
+        word, _, parts[word] = part.partition("=")
     whole = KNOWN_PLACES.get(found[1])
     if whole is not None:
         parts |= {"platform": whole.platform, "api": whole.api, "hosting": whole.hosting}
