@@ -9,8 +9,10 @@ neither is a forecast of the next unannounced change:
 
 (a) Consistency: all facts, the reports among them, judge the newest report of each pair of beta and place. It is no
     measure of protection, for the answer is among the facts: it shows that what is known is acted on.
-(b) Walk-forward: facts that are dated before day D judge the reports of D and later. What has no day is left out. The
-    SDK and LiteLLM files that are installed speak for the day of the catalog, so they take no part.
+(b) Walk-forward: facts that are dated before day D judge the reports of D and later. What has no day is left out.
+    The SDK and LiteLLM files that are installed speak for the day of the catalog, so they take no part.
+
+Sent: or dropped because the header is not needed there, which loses nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from importlib.metadata import version
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, get_args
 
@@ -99,8 +101,12 @@ def _sdk_names(at: datetime) -> Iterator[Claim]:
 
 def _litellm(where: str, at: datetime) -> Sequence[Claim]:
     """Return what LiteLLM's file says: the installed one, or the one named."""
-    file = files("litellm") / "anthropic_beta_headers_config.json"
-    path = Path(str(file)) if where == "installed" else Path(where)
+    path = Path(where)
+    if where == "installed":
+        spec = find_spec("litellm")  # looked for, not imported: that asks the network
+        assert spec is not None
+        assert spec.origin is not None
+        path = Path(spec.origin).with_name("anthropic_beta_headers_config.json")
     with httpx2.Client() as http:
         return collect(LiteLLMSource(str(path)), http, {}, at).claims
 
@@ -113,10 +119,19 @@ class _Facts:
         self.snapshot = snapshot_of(claims, at, at)
         self._resolver = Resolver(self.snapshot)
 
-    def drops(self, beta: str, place: Place) -> bool:
-        """Say whether `filter` drops a beta at a place."""
+    def fate(self, beta: str, place: Place) -> str:
+        """Say what `filter` does with a beta at a place: `sent`, `dropped`, or dropped as `needless`."""
         ask = Ask(requested=(("beta", beta),), policy="filter", **asdict(place))
-        return not self._resolver.resolve(ask, self._today).value
+        answer = self._resolver.resolve(ask, self._today)
+        if answer.value:
+            return "sent"
+        return "needless" if answer.dropped[0].reason == "ga" else "dropped"
+
+    def obeys(self, report: Report, place: Place) -> bool:
+        """Say whether `filter` does as a report tells; what is needless can go without any loss."""
+        return (self.fate(report.beta, place) == "sent") is not report.refused or (
+            not report.refused and self.fate(report.beta, place) == "needless"
+        )
 
     def disputed(self, beta: str, place: Place) -> str | None:
         """Return why the facts on a beta at a place are called disputed, if they are."""
@@ -150,7 +165,7 @@ def _consistency(facts: _Facts, newest: Mapping[Pair, Report]) -> None:
     slips, wrong, disputed = [], [], []
     for pair, report in sorted(newest.items(), key=lambda item: (item[0][1].slug, item[0][0])):
         places = _asked(pair, newest)
-        ignored = [place for place in places if facts.drops(report.beta, place) != report.refused]
+        ignored = [place for place in places if not facts.obeys(report, place)]
         slug, kind = report.place.slug, "refused" if report.refused else "accepted"
         rows[slug][kind] += 1
         if not ignored:
@@ -246,11 +261,10 @@ def _judged(
 ) -> tuple[object, ...]:
     count: Counter[str] = Counter()
     for report, place in later:
-        drops = facts.drops(report.beta, place)
         kind = "refused" if report.refused else "accepted"
         count[kind] += 1
-        count[f"{kind} right"] += drops == report.refused
-        if drops != report.refused:
+        count[f"{kind} right"] += facts.obeys(report, place)
+        if not facts.obeys(report, place):
             count["unknown"] += report.refused and report.beta not in facts.snapshot.betas
             told = (slips if report.refused else wrong)[f"{report.beta} on {place}"]
             if day.strftime("%m") not in told:
