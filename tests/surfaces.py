@@ -7,6 +7,8 @@ a surface does not say is None.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,11 +19,9 @@ from typing import Any, Final
 
 import httpx2
 import uvicorn
-from click.testing import CliRunner
 
 from registry import app as composition
 from registry import auth, catalog, config, db
-from registry.cli import cli
 from registry.client import Registry
 from registry.config import Settings
 from registry.core.places import Place
@@ -109,13 +109,17 @@ class Surfaces:
 
     @cached_property
     def batches(self) -> Sequence[Sequence[str]]:
-        """All names, in parts that can be asked for at once: what excludes another stands alone."""
-        links = [
-            (name, link["beta"])
-            for name, beta in self.betas.items()
-            for link in beta["conflicts_with"]
-        ]
-        alone = {name for pair in links for name in pair}
+        """All names, in parts that can be asked for at once.
+
+        What excludes another stands alone, and what goes by another name somewhere: an answer has one entry
+        for each name that is sent.
+        """
+        alone = set()
+        for name, beta in self.betas.items():
+            others = {link["beta"] for link in beta["conflicts_with"]}
+            others |= {other for place in beta["places"] for other in place["names"]} - {name}
+            if others:
+                alone |= {name, *others & set(self.betas)}
         rest = [name for name in self.betas if name not in alone]
         return [[name] for name in sorted(alone)] + [
             rest[start : start + MANY] for start in range(0, len(rest), MANY)
@@ -166,10 +170,11 @@ class Surfaces:
         folder = self._folder / "scanned"
         folder.mkdir(exist_ok=True)
         (folder / "names.py").write_text("".join(f'send("{name}")\n' for name in self.betas))
-        told = CliRunner().invoke(
-            cli,
-            ["scan", str(folder), "--platform", platform, "--format", "json", "--url", self._url],
-        )
+        told = subprocess.run(
+            [sys.executable, "-m", "registry.cli", "scan", str(folder), "--platform", platform,
+             "--format", "json", "--url", self._url],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
         return {
             item["beta"]: Said(
                 item["verdict"] in FAILS, item["verdict"], item["use_instead"], item["detail"]

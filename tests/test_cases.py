@@ -7,8 +7,7 @@ stands where the expectation is not what the thread wished for.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,17 +15,13 @@ import httpx2
 import pytest
 from click.testing import CliRunner
 
-from registry import catalog
 from registry.cli import cli
-from registry.db import Database
-from registry.sources import collect
-from registry.sources.catalog import CatalogSource
+from tests.surfaces import running
 
 CASES: Final[list[dict[str, Any]]] = [
     json.loads(line)
     for line in (Path(__file__).parent / "data" / "cases.jsonl").read_text("utf-8").splitlines()
 ]
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 def of(kind: str) -> Any:
@@ -35,13 +30,11 @@ def of(kind: str) -> Any:
     return pytest.mark.parametrize("case", found)
 
 
-@pytest.fixture
-def service(database: Database, serve: Callable[..., httpx2.Client]) -> httpx2.Client:
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
     """A registry that holds the bundled catalog and nothing else."""
-    now = datetime.now(UTC)
-    with database.write() as session, httpx2.Client() as http:
-        catalog.apply(session, collect(CatalogSource(), http, {}, now), now, now)
-    return serve(database_url=database.url.render_as_string(hide_password=False))
+    with running(tmp_path_factory.mktemp("cases")) as surfaces:
+        yield surfaces.http
 
 
 @of("header")
