@@ -246,21 +246,24 @@ def severity(verdict: str) -> int:
 # --- What is known at a place ---------------------------------------------------------------------
 
 
-def _weight(
-    fact: PlaceFact, declared: date
-) -> tuple[bool, bool, float, tuple[date, int] | tuple[int, date]]:
-    """Rank the facts that hold at one place.
+def _weight(fact: PlaceFact, broad: PlaceFact | None) -> tuple[bool, bool, float, tuple[int, int]]:
+    """Rank the facts that hold at one place; `broad` is what is declared there of every model.
 
     The operator's word first; then what names the very model or endpoint, unless it is a report that is
-    older than what is declared more broadly; then the basis, where a declaration without a day yields to
-    a dated report; then, of reports, the newer one, else the narrower.
+    older than `broad`; then the basis, where a declaration without a day yields to a dated report and any
+    declaration to a newer, narrower one; then, of reports, the newer one, else the narrower.
     """
-    day = _day(fact)
-    narrow = fact.place.model is not None or fact.place.endpoint is not None
-    if fact.basis == "reported" and day < declared:
-        narrow = False
-    order = (day, fact.place.parts) if fact.basis == "reported" else (fact.place.parts, day)
-    return fact.basis == "operator", narrow, rank(fact.basis, fact.at), order
+    day, place = _day(fact), fact.place
+    narrow = place.model is not None or place.endpoint is not None
+    force = rank(fact.basis, fact.at)
+    order = (place.parts, day.toordinal())
+    if fact.basis == "reported":
+        order = (day.toordinal(), place.parts)
+        if broad is not None and day < _day(broad):
+            narrow = False
+        elif broad is not None and day > _day(broad) and place.parts > broad.place.parts:
+            force = (RANK["declared"] + RANK["traffic"]) / 2
+    return fact.basis == "operator", narrow, force, order
 
 
 def _day(fact: PlaceFact) -> date:
@@ -268,17 +271,39 @@ def _day(fact: PlaceFact) -> date:
     return moment.date() if moment is not None else date.min
 
 
-def _deciding(beta: Beta, place: Place) -> PlaceFact | None:
-    """Return the fact that decides the state of a beta at a place."""
+def _deciding(beta: Beta, place: Place) -> tuple[PlaceFact | None, str | None]:
+    """Return the fact that decides the state of a beta at a place, and what contradicts it, in a sentence."""
     here = [fact for fact in beta.places if fact.state != "unknown" and covers(fact.place, place)]
     found = _found_somewhere(beta, place)
     if found is not None and not any(rank(f.basis, f.at) >= RANK["probed"] for f in here):
         here.append(found)
     if len(here) <= 1:
-        return here[0] if here else None
-    broad = [_day(fact) for fact in here if fact.basis == "declared" and fact.place.model is None]
-    declared = max(broad, default=date.min)
-    return max(here, key=lambda fact: _weight(fact, declared))
+        return (here[0], here[0].disputed) if here else (None, None)
+    declared = [
+        fact
+        for fact in here
+        if fact.basis == "declared" and fact.place.model is None and fact.place.endpoint is None
+    ]
+    broad = max(declared, key=_day, default=None)
+    chosen = max(here, key=lambda fact: _weight(fact, broad))
+    return chosen, chosen.disputed or _contradicted(chosen, here)
+
+
+def _contradicted(chosen: PlaceFact, here: Iterable[PlaceFact]) -> str | None:
+    """Say that a public report and what decides do not agree; what was found by asking needs no report."""
+    if chosen.basis not in ("declared", "reported") or chosen.state not in _OPPOSITE:
+        return None
+    for fact in here:
+        told = {chosen.basis, fact.basis}
+        if fact.state == _OPPOSITE[chosen.state] and "reported" in told <= {"declared", "reported"}:
+            return (
+                f"{chosen.state} on {chosen.place} ({_proof(chosen)}), "
+                f"{fact.state} on {fact.place} ({_proof(fact)})."
+            )
+    return None
+
+
+_OPPOSITE: Final[Mapping[State, State]] = {"supported": "refused", "refused": "supported"}
 
 
 def _found_somewhere(beta: Beta, place: Place) -> PlaceFact | None:
@@ -329,6 +354,7 @@ class _Known:
     accepted: bool | None
     names: tuple[str, ...]
     fact: PlaceFact | None
+    disputed: str | None
     status_fact: PlaceFact | None
     wrong: Literal["refused", "wrong_model", "wrong_endpoint"]
     elsewhere: bool
@@ -336,7 +362,7 @@ class _Known:
 
 
 def _known(beta: Beta, place: Place, stale_on: date | None) -> _Known:
-    fact = _deciding(beta, place)
+    fact, disputed = _deciding(beta, place)
     state: State = fact.state if fact is not None else "unknown"
     maybe: tuple[PlaceFact, ...] = ()
     if state != "refused":
@@ -365,6 +391,7 @@ def _known(beta: Beta, place: Place, stale_on: date | None) -> _Known:
         accepted=accepted,
         names=_names(beta, place),
         fact=fact,
+        disputed=beta.disputed or disputed,
         status_fact=status_fact,
         wrong=_wrong(beta, place, fact),
         elsewhere=elsewhere,
@@ -385,10 +412,12 @@ def _wrong(
     """Say what is wrong where a beta is refused: the place as a whole, or the model or endpoint only."""
     if fact is None or (fact.place.model is None and fact.place.endpoint is None):
         return "refused"
-    whole = _deciding(beta, replace(place, model=None, endpoint=None))
+    whole, _ = _deciding(beta, replace(place, model=None, endpoint=None))
     if whole is not None and whole.state == "refused":
         return "refused"
-    return "wrong_model" if fact.place.model is not None else "wrong_endpoint"
+    here, _ = _deciding(beta, replace(place, endpoint=None))
+    model = here is not None and here.state == "refused" and here.place.model is not None
+    return "wrong_model" if model or fact.place.endpoint is None else "wrong_endpoint"
 
 
 def _status(
@@ -397,22 +426,20 @@ def _status(
     """Return the status at a place, the fact that states it there, and whether it is retired elsewhere.
 
     A retirement that names no place holds for each without newer support of its own; one that probing found
-    holds for what Anthropic runs (rule 4). A sunset that has passed counts where the facts are old (rule 7).
+    holds for the platforms probed (rule 4). A sunset that has passed counts where the facts are old (rule 7).
     """
     own = _status_fact(beta, place)
-    if own is not None and own.status is not None:
-        ended = own.status != "retired" and beta.status == "retired"
-        return own.status, own, ended
-    status = beta.status
+    status = own.status if own is not None and own.status is not None else beta.status
     end = _stated(beta, place, "sunset_on")
     if stale_on is not None and end is not None and end < stale_on and status in _LIVE:
         return "retired", None, False
-    if status != "retired":
-        return status, None, False
-    if beta.basis == "operator":
+    if own is not None:
+        return status, own, status != "retired" and beta.status == "retired"
+    if status != "retired" or beta.basis == "operator":
         return status, None, False
     if beta.basis == "probed":
-        away = place.platform is not None and place.platform not in ANTHROPIC_OPERATED
+        reached = {fact.place.platform for fact in beta.places if fact.basis == "probed"}
+        away = place.platform not in (reached or ANTHROPIC_OPERATED)
         return ("active", None, True) if away else (status, None, False)
     ended_on = beta.retired_on or beta.status_since or date.min
     return ("active", None, True) if _newer_support(fact, ended_on) else (status, None, False)
@@ -789,9 +816,8 @@ def _remarks(known: _Known, *, endpoint_asked: bool) -> Iterable[Warning_]:
     if known.elsewhere:
         text = f"{beta.name} is retired elsewhere"
         yield Warning_("retired_elsewhere", _because(text, beta.status_reason))
-    disputed = beta.disputed or (known.fact.disputed if known.fact is not None else None)
-    if disputed:
-        yield Warning_("disputed", f"The evidence contradicts itself: {disputed}")
+    if known.disputed:
+        yield Warning_("disputed", f"The evidence contradicts itself: {known.disputed}")
     if beta.superseded_by and known.status == "active":
         yield Warning_("superseded", f"{beta.superseded_by} replaces {beta.name}.")
     if known.maybe and known.state != "unknown":
