@@ -27,6 +27,7 @@ from registry.core.lifecycle import (
     MIXED_WITHIN,
     Observed,
     Standing,
+    State,
     Thresholds,
     advance,
     is_against,
@@ -70,7 +71,8 @@ FOR_CONTROLS: Final = 3
 FOR_PARITY: Final = 1
 """A request that is drawn before a decision, so that no alternation of servers falls in with ours."""
 AT_FIRST: Final = 2
-"""Lone refusals that decide of a beta of which nothing is known yet, where the budget allows no more."""
+"""Lone refusals that decide of a beta of which nothing is known yet, where the budget allows no more, and
+nothing was refused and accepted in turn."""
 SOONER: Final = 3
 """Lone refusals that are asked for once a run of them has begun, while the budget allows."""
 SPARE_ROUNDS: Final = 3
@@ -240,7 +242,8 @@ class _Sweep:
         """Return how many lone refusals it takes to tell this beta's refusal."""
         if name in self.believed or not self.decides(name):
             return 1
-        if self.standing(name).state == "unknown":
+        noisy = any(heard.verdict == "mixed" for heard in self.found.values())
+        if self.standing(name).state == "unknown" and not noisy:
             return min(AT_FIRST, self.limits.confirmations)
         return self.limits.confirmations
 
@@ -459,7 +462,7 @@ class _Sweep:
             )  # also when nothing more can be asked
             self.found[name] = self.found[name] if self.line.is_taken(name) else before
         elif against:
-            self.found[name] = _prevailing(against)
+            self.found[name] = _prevailing(against, self.standing(name).toward)
         else:
             self.found[name] = heard
 
@@ -729,9 +732,15 @@ class _Sweep:
         return self.memory
 
 
-def _prevailing(against: Sequence[Heard]) -> Heard:
-    """Return the last of those lone refusals of which there are more: for everybody, or for this key."""
-    limited = sum(heard.verdict == "restricted" for heard in against) * 2 - len(against)
-    last = against[-1].verdict == "restricted"
-    wanted = limited > 0 or (limited == 0 and last)
-    return next(heard for heard in reversed(against) if (heard.verdict == "restricted") is wanted)
+def _prevailing(against: Sequence[Heard], toward: State | None) -> Heard:
+    """Return the last of those lone refusals of which there are more: for everybody, or for this key.
+
+    Of as many the sweeps before decide, else the last.
+    """
+    limited = [heard for heard in against if heard.verdict == "restricted"]
+    others = [heard for heard in against if heard.verdict != "restricted"]
+    if len(limited) != len(others):
+        return max(limited, others, key=len)[-1]
+    if toward in ("refused", "restricted"):
+        return (limited if toward == "restricted" else others)[-1]
+    return against[-1]

@@ -108,6 +108,8 @@ class Line:
             if len(names) == 1 and not control:
                 self.sender.close()
             raw, meaning = self._send(sent)
+            if not names and attempt == 0 and self._is_odd(meaning, control=control):
+                continue
             if meaning.verdict != "inconclusive":
                 break
             if not names:
@@ -117,6 +119,13 @@ class Line:
             elif not self._wait_or_blame(meaning, raw, attempt, tries):
                 break
         return self._heard(names, meaning, raw.status, control=control)
+
+    def _is_odd(self, meaning: Meaning, *, control: bool) -> bool:
+        """Say whether an answer speaks of a beta where none was sent that exists."""
+        sensible = (
+            ("accepted", "inconclusive", "refused") if control else ("accepted", "inconclusive")
+        )
+        return meaning.verdict not in sensible
 
     def _send(self, sent: Sequence[str]) -> tuple[Raw, Meaning]:
         if self.requests >= self.limits.max_requests - self.reserve:
