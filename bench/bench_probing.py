@@ -204,6 +204,11 @@ def _live(soak: Soak, rng: random.Random, sweeps: int) -> None:
         }
         for kind, _ in told:
             soak.found[kind] += 1
+        if done.report.outcome == "mass_change":  # a lost plan; the operator finds it mended
+            soak.script()
+            with soak.database.write() as session:
+                targets.new_baseline(session, "soak", soak.now)
+            _calm(soak, "after a new baseline")
         if turned is not None:
             streak += any(
                 item.beta == turned and item.verdict != "inconclusive"
@@ -248,11 +253,18 @@ def _trouble(soak: Soak, rng: random.Random) -> None:
             done = jobs.probe(soak.database, soak.probe(), soak.clock, lambda _seconds: None)
             soak.wrong += [f"with a wrong key: {e.type}" for e in done.events if e.type in _ALARMS]
         soak.key = bad
-        # Another identity proves nothing from before: what is accepted must be accepted again before its
-        # refusal can be a retirement. So nothing dies before that.
-        while done.report.outcome != "ok":
-            soak.now += timedelta(minutes=10)
-            done = jobs.probe(soak.database, soak.probe(), soak.clock, lambda _seconds: None)
-            soak.wrong += [
-                f"with the old key again: {e.type}" for e in done.events if e.type in _ALARMS
-            ]
+        _calm(soak, "with the old key again")
+
+
+def _calm(soak: Soak, when: str) -> None:
+    """Sweep until all is well.
+
+    After another identity or a new baseline nothing is proven: what is accepted must be accepted again before
+    its refusal can be a retirement. So nothing dies before that.
+    """
+    outcome = ""
+    while outcome != "ok":
+        soak.now += timedelta(minutes=10)
+        done = jobs.probe(soak.database, soak.probe(), soak.clock, lambda _seconds: None)
+        soak.wrong += [f"{when}: {e.type}" for e in done.events if e.type in _ALARMS]
+        outcome = done.report.outcome
