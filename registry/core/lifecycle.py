@@ -26,6 +26,7 @@ __all__ = [
     "TABLE",
     "Observed",
     "Standing",
+    "State",
     "Thresholds",
     "advance",
     "is_against",
