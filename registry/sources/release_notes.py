@@ -24,6 +24,7 @@ import httpx2
 
 from registry.core.facts import Claim, Entry, Finding, Json
 from registry.core.names import is_well_formed, parse
+from registry.core.places import ANYWHERE, Place
 from registry.sources import Document, Progress, SourceError, fetch, public_url, shown
 
 __all__ = ["ReleaseNotesSource", "read_entries"]
@@ -252,29 +253,35 @@ _IN_BETA = re.compile(
     r"\b(?:in (?:public |open |limited )?beta|public beta|research preview|beta header|beta)\b"
 )
 _ELSEWHERE = re.compile(r"\b(?:bedrock|vertex|foundry|aws|google cloud|azure)\b")
+_CLOUDS: Final[tuple[tuple[re.Pattern[str], Place], ...]] = (
+    (re.compile(r"\bbedrock\b"), Place(platform="bedrock")),
+    (re.compile(r"\bvertex\b"), Place(platform="vertex")),
+    (re.compile(r"\bfoundry\b"), Place(platform="foundry")),
+)
 _HERE = re.compile(r"\b(?:claude api|anthropic api|claude platform|first-party)\b")
 _NAMED = re.compile(r"`(?:anthropic-beta:\s*)?[^`]+`")
 
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What one sentence says of the betas it names."""
+    """What one sentence says of the betas it names, and where that holds."""
 
     field: str
     value: Json
+    place: Place = ANYWHERE
 
 
 def _claims(entries: Sequence[Entry]) -> tuple[Claim, ...]:
     """Read all entries, oldest first; the first that tells of a beta dates its announcement."""
     claims: list[Claim] = []
-    announced: set[str] = set()
+    announced: set[tuple[str, Place]] = set()
     for entry in sorted(entries, key=lambda entry: entry.on):
-        told: dict[tuple[str, str], Claim] = {}
+        told: dict[tuple[str, str, Place], Claim] = {}
         for claim in _entry_claims(entry):
-            if claim.field == "announced_on" and claim.beta in announced:
+            if claim.field == "announced_on" and (claim.beta, claim.place) in announced:
                 continue
-            told.setdefault((claim.beta, claim.field), claim)
-        announced |= {claim.beta for claim in told.values()}
+            told.setdefault((claim.beta, claim.field, claim.place), claim)
+        announced |= {(claim.beta, claim.place) for claim in told.values()}
         claims += told.values()
     return tuple(claims)
 
@@ -305,16 +312,24 @@ def _sentences(text: str) -> list[str]:
 
 
 def _say(sentence: str, day: date | None, on: date) -> list[_Said]:
-    """Read one sentence that names betas. `day` is the date it, or one before it, speaks of."""
+    """Read one sentence that names betas. `day` is the date it, or one before it, speaks of.
+
+    What it says of clouds that it names, and not of the Claude API, holds on those clouds only.
+    """
     words = _NAMED.sub("`", sentence).lower().replace("’", "'")
     about_header = re.search(r"\bbeta|header\b", words)
     if not about_header or _NEGATED.search(words):
         return []
+    places = [ANYWHERE]
+    if _ELSEWHERE.search(words) and not _HERE.search(words):
+        places = [place for pattern, place in _CLOUDS if pattern.search(words)]
+    return [replace(said, place=place) for place in places for said in _meant(words, day, on)]
+
+
+def _meant(words: str, day: date | None, on: date) -> list[_Said]:
     if _FUTURE.search(words):
         ends = _ENDS.search(words) or _DEPRECATED.search(words)
         return [_Said("sunset_on", day.isoformat())] if ends and day and day > on else []
-    if _ELSEWHERE.search(words) and not _HERE.search(words):
-        return []
     if re.search(r"\bif\b|\bunless\b|\bonce\b", words):
         return []
     if _RETIRED_MODEL.search(words):
@@ -341,4 +356,5 @@ def _claim(entry: Entry, name: str, said: _Said, sentence: str) -> Claim:
         at=datetime.combine(entry.on, time(), UTC),
         url=entry.url,
         quote=quote,
+        place=said.place,
     )

@@ -124,3 +124,24 @@ def test_another_document_is_refused(tmp_path: Path, http: httpx2.Client, text: 
     """It changes nothing and says why."""
     with pytest.raises(SourceError):
         read(tmp_path, http, text)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "places"),
+    [
+        (f"Things on Amazon Bedrock no longer require the `{X}` beta header.", {"bedrock"}),
+        (f"On Vertex AI and Microsoft Foundry the `{X}` beta header is no longer required.",
+         {"vertex", "foundry"}),
+        (f"Things on the Claude API and Amazon Bedrock no longer require the `{X}` beta header.",
+         {"every platform"}),
+        (f"Things no longer require the `{X}` beta header.", {"every platform"}),
+        (f"On AWS things no longer require the `{X}` beta header.", set()),
+        (f"We will retire the `{X}` beta header on Amazon Bedrock on March 3, 2027.", {"bedrock"}),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_cloud_holds_there_only(
+    tmp_path: Path, http: httpx2.Client, sentence: str, places: set[str]
+) -> None:
+    """A ga or an end acts where its source states it."""
+    found = read(tmp_path, http, f"### October 15, 2026\n* {sentence}\n")
+    assert {str(claim.place) for claim in found.claims if claim.beta == X} == places
