@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from bench.table import show
 from registry import catalog, inventory
 from registry.core.facts import Claim, Finding
-from registry.core.health import Judge
+from registry.core.judgement import Judges
 from registry.db import Database, upgrade
 from tests import postgres
 
@@ -191,7 +191,7 @@ def _reads(
     hour = int(NOW.timestamp() // 3600)
     one = inventory.Filter(betas=("beta7-2026-01-01",))
     with database.read() as session:
-        judge = Judge(catalog.snapshot(session), NOW.date())
+        judge = Judges(catalog.snapshot(session), NOW.date())
         asks: list[tuple[str, Callable[[], object], str]] = [
             ("who uses one beta: first page of 100",
              lambda: inventory.users(session, NOW, one), BARE_BETA),

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from registry import catalog, inventory, jobs, targets
 from registry.core.errors import Invalid, NotFound
 from registry.core.facts import Event
-from registry.core.health import Judge
+from registry.core.judgement import Judges
 from registry.core.lifecycle import Thresholds
 from registry.db import Database
 from registry.inventory import (
@@ -73,14 +73,14 @@ def users(database: Database, beta: str, now: datetime = NOW, **more: Any) -> li
 def service(database: Database, name: str = "checkout", now: datetime = NOW) -> Service:
     """One service as it is shown."""
     with database.read() as session:
-        judge = Judge(catalog.snapshot(session), now.date())
+        judge = Judges(catalog.snapshot(session), now.date())
         return inventory.service(session, name, judge, now)
 
 
 def rows(database: Database, by: str = "beta", now: datetime = NOW, **wanted: Any) -> list[Any]:
     """The inventory in groups."""
     with database.read() as session:
-        judge = Judge(catalog.snapshot(session), now.date())
+        judge = Judges(catalog.snapshot(session), now.date())
         return inventory.rows(session, judge, now, by, Filter(**wanted))
 
 
@@ -461,7 +461,7 @@ def test_health_follows_from_what_is_known_and_what_is_reported(database: Databa
     tell(database, Item(beta=GONE, count=5, accepted=5), service="lucky")
     tell(database, Item(beta=LIVE, refused=1), service="failing")
     with database.read() as session:
-        judge = Judge(catalog.snapshot(session), NOW.date())
+        judge = Judges(catalog.snapshot(session), NOW.date())
         found = {item.name: item.health for item in inventory.services(session, judge, NOW)}
         sick = inventory.services(session, judge, NOW, ServiceFilter(healths=("failing",)))
     assert found == {
@@ -588,7 +588,7 @@ def test_no_cell_of_the_csv_is_a_formula(filled: Database) -> None:
     tell(filled, Item(beta=LIVE, path='a,"b".py', line=3), source="scan", service="@x",
          instance="+1")  # fmt: skip
     with filled.read() as session:
-        judge = Judge(catalog.snapshot(session), NOW.date())
+        judge = Judges(catalog.snapshot(session), NOW.date())
         text = inventory.write_csv(session, judge, NOW)
     table = list(csv.DictReader(io.StringIO(text)))
     assert [row["service"] for row in table] == ["'=c()", "'@x", "a", "a", "b"]
@@ -638,7 +638,7 @@ def test_totals_forget_after_thirty_days_and_usage_after_four_hundred(database: 
     assert jobs.tidy_usage(database, lambda: NOW + 401 * DAY) == 2
     assert counts(database) == []
     with database.read() as session:
-        judge = Judge(catalog.snapshot(session), NOW.date())
+        judge = Judges(catalog.snapshot(session), NOW.date())
         assert [item.name for item in inventory.services(session, judge, NOW)] == ["kept"]
         assert session.scalar(sa.select(sa.func.count()).select_from(UsageRow)) == 0
 

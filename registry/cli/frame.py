@@ -220,12 +220,12 @@ def _remote(options: Options) -> Facts:
         return call(options, "GET", f"/v1/betas/{name}/evidence")["items"]
 
     try:
-        told = call(options, "GET", "/v1/snapshot")
+        told = call(options, "GET", "/v1/snapshot?format=2")
     except click.ClickException:
         # A token that may only report or read feeds opens less than none where reads are public.
         if not options.token:
             raise
-        told = call(replace(options, token=None), "GET", "/v1/snapshot")
+        told = call(replace(options, token=None), "GET", "/v1/snapshot?format=2")
     snapshot = snapshot_from_json(told)
     return Facts(snapshot, f"{options.url}", events, evidence)
 
@@ -385,7 +385,7 @@ def check_words(words: Sequence[str], allowed: Sequence[str], what: str) -> None
 
 def exit_code(verdicts: Iterable[str], fail_on: str) -> int:
     """Return the exit code of the weightiest verdict, or 0 if `--fail-on` lets it pass."""
-    from registry.core.resolution import severity
+    from registry.core.judgement import severity
 
     code = max(map(severity, verdicts), default=0)
     return code if code >= {"deprecated": 2, "retired": 3, "never": 9}[fail_on] else 0

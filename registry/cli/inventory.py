@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from registry.core.facts import Json
-    from registry.core.health import Judge
+    from registry.core.judgement import Judges
     from registry.inventory import Declaration
 
 from registry.cli.frame import (
@@ -39,13 +39,13 @@ Params = Mapping[str, Any]
 
 
 @contextmanager
-def _local(options: Options) -> Iterator[tuple[Session, Judge]]:
+def _local(options: Options) -> Iterator[tuple[Session, Judges]]:
     """Open the local database to read, and what judges by it."""
     with open_database(options) as database, database.read() as session:
         from registry import catalog
-        from registry.core.health import Judge
+        from registry.core.judgement import Judges
 
-        yield session, Judge(catalog.snapshot(session), today())
+        yield session, Judges(catalog.snapshot(session), today())
 
 
 def _remote(options: Options, path: str, params: Params) -> list[Any]:

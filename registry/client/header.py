@@ -63,13 +63,12 @@ class Header:
     @property
     def platform(self) -> str:
         """Where it is sent."""
-        return self._resolution.place.platform
+        return self._resolution.place.platform or "anthropic"
 
     @property
     def placement(self) -> str:
         """Where the names belong: `header`, or `body` (Bedrock's InvokeModel)."""
-        place = self._resolution.place
-        return "body" if place.platform == "bedrock" and place.api == "invoke" else "header"
+        return "body" if self._resolution.in_body else "header"
 
     @property
     def headers(self) -> dict[str, str]:

@@ -23,8 +23,9 @@ from registry.client.snapshot import Clock, Held, Line, Store, cache_folder
 from registry.client.worker import Worker
 from registry.core.answers import classify
 from registry.core.errors import Invalid, RegistryError
-from registry.core.names import NAME_MAX, PLATFORMS, Platform, is_well_formed, parse, read_header
-from registry.core.resolution import Ask, Dropped, Place, Resolution, Sent, Warning_
+from registry.core.judgement import Warning_, lenient_place
+from registry.core.names import NAME_MAX, is_well_formed, parse, read_header
+from registry.core.resolution import Ask, Dropped, Resolution, Sent
 
 __all__ = ["Registry"]
 
@@ -398,10 +399,8 @@ def _unjudged(
     """Pass betas on as they were named; a feature has no name to send."""
     warning = Warning_("unresolved", f"It is sent unjudged: {problem}")
     names = [text for kind, text in asked if kind == "beta" and is_well_formed(text)]
-    known: Platform = platform if platform in PLATFORMS else "anthropic"
-    place = Place(platform=known, api=api or ("invoke" if known == "bedrock" else None))
     resolution = Resolution(
-        place=place,
+        place=lenient_place(platform, api),
         revision=held.snapshot.revision,
         sent=tuple(
             Sent(name=name, requested=name, status="unknown", warnings=(warning,)) for name in names

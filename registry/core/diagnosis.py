@@ -13,9 +13,10 @@ from typing import Final
 from registry.core.answers import Meaning, classify
 from registry.core.errors import RegistryError
 from registry.core.facts import Json, Snapshot
+from registry.core.judgement import Judge, lenient_place
 from registry.core.names import PLATFORMS, is_well_formed
 from registry.core.redaction import mask_secrets
-from registry.core.resolution import Ask, Place, resolve, successor
+from registry.core.resolution import Ask, resolve
 
 __all__ = ["commands", "diagnose"]
 
@@ -73,8 +74,7 @@ def _beta(snapshot: Snapshot, name: str, platform: str | None) -> dict[str, Json
     if known is None:
         return {"name": name, "status": "unknown", "state": "unknown", "use_instead": None}
     states = {str(place): state.state for place, state in known.platforms.items()}
-    where = Place(platform=next((p for p in PLATFORMS if p == platform), "anthropic"))
-    instead = successor(snapshot.betas, known, where, refused=True)
+    instead = Judge(snapshot.betas, lenient_place(platform)).replacement(known)
     return {
         "name": name,
         "status": known.status,

@@ -3,6 +3,7 @@
     litellm(snapshot, theirs)   what LiteLLM's filter shall let through, a word for every name and provider
     parse_litellm(text)         LiteLLM's file, checked
     differences(...)            their file beside ours: every difference in effect, and the reason for it
+    allowlist(snapshot, place)  every known name: taken there, refused there, or nobody knows
     renovate(snapshot, feature) the dates of a feature as versions
 
 LiteLLM drops a name that a column does not hold, without a word; so every known name stands in every column.
@@ -21,9 +22,10 @@ from typing import Final
 
 from registry.core import resolution
 from registry.core.errors import Invalid
-from registry.core.facts import Beta, Json, PlatformState, Snapshot, rfc3339
+from registry.core.facts import Beta, Json, Snapshot, rfc3339
+from registry.core.judgement import HOME, Index, Judge, Judgement
 from registry.core.names import is_well_formed, read_header, sort_key
-from registry.core.resolution import Place, view_at
+from registry.core.places import Place, may_cover
 
 __all__ = [
     "COLUMNS",
@@ -31,6 +33,7 @@ __all__ = [
     "Difference",
     "LiteLLM",
     "Verdict",
+    "allowlist",
     "differences",
     "dump_litellm",
     "litellm",
@@ -43,7 +46,7 @@ COLUMNS: Final[Mapping[str, Place | None]] = {
     "anthropic": Place(platform="anthropic"),
     "azure_ai": Place(platform="foundry"),
     "bedrock": Place(platform="bedrock", api="invoke"),
-    "bedrock_converse": Place(platform="bedrock", api="invoke"),
+    "bedrock_converse": Place(platform="bedrock", api="converse"),
     "bedrock_mantle": Place(platform="bedrock", api="mantle"),
     "vertex_ai": Place(platform="vertex"),
     "databricks": None,
@@ -55,9 +58,6 @@ HEADER_ONLY: Final = "_header_only"
 
 MAX_FILE: Final = 4 * 1024 * 1024
 MAX_NAMES: Final = 10_000
-
-_OURS: Final = ("operator", "probed", "declared", "sdk")
-"""Bases that are evidence of our own; LiteLLM's file, usage and what is inferred from them are not."""
 
 _DESCRIPTION: Final = (
     "Beta headers by provider: the name that comes in, and the name that goes out or null. Written by "
@@ -275,21 +275,18 @@ def litellm(snapshot: Snapshot, theirs: LiteLLM | None = None) -> LiteLLM:
 
 
 class _Book:
-    """Looks verdicts up: a snapshot and LiteLLM's file side by side."""
+    """Looks verdicts up: the judgement at each provider's place and LiteLLM's file side by side."""
 
     def __init__(self, snapshot: Snapshot, theirs: LiteLLM) -> None:
         self.theirs = theirs
         self.providers = tuple(dict.fromkeys((*COLUMNS, *theirs.columns)))
-        self._snapshot = snapshot
-        self._also = {
-            (platform, other): beta
-            for beta in snapshot.betas.values()
-            for platform, known in beta.platforms.items()
-            if known.basis in _OURS
-            for other in known.names
-            if other not in snapshot.betas
+        index = Index(snapshot.betas)
+        self._judges = {
+            provider: Judge(snapshot.betas, place or HOME, index)
+            for provider, place in COLUMNS.items()
         }
-        self.names = frozenset(snapshot.betas) | theirs.names | {name for _, name in self._also}
+        others = {name for _, name in index.by_other_name}
+        self.names = frozenset(snapshot.betas) | theirs.names | others
 
     def column(self, provider: str) -> dict[str, str | None]:
         return {name: self.verdict(provider, name).sends for name in self.names}
@@ -306,7 +303,7 @@ class _Book:
     def verdict(self, provider: str, name: str) -> Verdict:
         """Decide for one name and one provider."""
         own, said = self._own(provider, name), self.theirs.columns.get(provider, {})
-        if own is not None and not (own.sends and self._is_exception(provider, name)):
+        if own is not None and not (own.sends and self._only_in_header(provider, name)):
             return own
         if name in said:
             return Verdict(said[name], "No evidence of ours: LiteLLM's own value.", False)
@@ -314,81 +311,97 @@ class _Book:
             return Verdict(name, "Neither we nor LiteLLM know better: passes.", False)
         return Verdict(None, "Neither we nor LiteLLM know that it is taken there.", False)
 
-    def _is_exception(self, provider: str, name: str) -> bool:
-        """Say whether LiteLLM holds a name back that we only know to be taken near there.
-
-        Two cases: it goes into the header and not into the body's list; or it is Bedrock's Converse API,
-        for which a word on InvokeModel is only the next best. The operator's word is for all of them.
-        """
-        if self.theirs.columns.get(provider, {}).get(name, "") is not None:
-            return False
-        if self.theirs.header_only.get(provider, {}).get(name) is not None:
-            return True
-        beta = self._snapshot.betas.get(name)
-        stated = beta is not None and beta.platforms["bedrock"].basis == "operator"
-        return provider == "bedrock_converse" and not stated
+    def _only_in_header(self, provider: str, name: str) -> bool:
+        """Say whether LiteLLM sends a name in the header there and keeps it out of the body's list."""
+        held_back = self.theirs.columns.get(provider, {}).get(name, "") is None
+        return held_back and self.theirs.header_only.get(provider, {}).get(name) is not None
 
     def _own(self, provider: str, name: str) -> Verdict | None:
-        """Return what our own evidence says, if it says anything."""
-        place = COLUMNS.get(provider)
-        beta = self._snapshot.betas.get(name)
-        if beta is None and place is not None:
-            beta = self._also.get((place.platform, name))
-        if beta is None:
+        """Return what our own evidence says, if it says anything: hints are LiteLLM's own."""
+        if provider not in COLUMNS:
             return None
-        if place is None:
-            return _retired(beta) if beta.status == "retired" and not beta.accepted else None
-        known = beta.platforms.get(place.platform, PlatformState())
-        ours = known if self._speaks(known, place) else PlatformState(names=(beta.name,))
-        verdict = _verdict(replace(beta, platforms={place.platform: ours}), place, ours)
-        if verdict is None or verdict.sends is None:
-            return verdict
-        if name != beta.name:
-            return replace(verdict, sends=name)
-        return self._with_one_name(verdict, ours, provider, name)
+        judged = self._judges[provider].beta(name)
+        if judged.beta is None:
+            return None
+        if COLUMNS[provider] is None:  # nothing of ours can speak of that place, but of an end
+            dead = judged.verdict == "retired"
+            return Verdict(None, judged.detail, True) if dead else None
+        if judged.fails or (judged.needless and judged.warning("place_dependent")):
+            return Verdict(None, judged.detail, True)
+        if judged.certainty in ("guessed", "unknown") and not judged.beta.accepted:
+            return None
+        return self._with_one_name(judged, provider, name)
 
-    def _speaks(self, known: PlatformState, place: Place) -> bool:
-        """Say whether a state is evidence of ours for this API: a probe speaks only for its own."""
-        target = self._snapshot.targets.get(known.target or "", {})
-        asked = (target.get("api") or "invoke") if target else place.api
-        other_api = known.basis == "probed" and place.platform == "bedrock" and asked != place.api
-        return known.basis in _OURS and not other_api
-
-    def _with_one_name(
-        self, verdict: Verdict, known: PlatformState, provider: str, name: str
-    ) -> Verdict:
-        names = known.names or (name,)
+    def _with_one_name(self, judged: Judgement, provider: str, name: str) -> Verdict:
+        names = judged.names or (name,)
         if len(names) == 1:
-            return replace(verdict, sends=names[0])
+            return Verdict(names[0], judged.detail, True)
         said = self.theirs.columns.get(provider, {}).get(name)
         chosen = said if said in names else name if name in names else names[0]
         rest = ", ".join(other for other in names if other != chosen)
-        why = f"{verdict.why} One name is all that the format carries; ask for {rest} by name."
-        return replace(verdict, sends=chosen, why=why)
+        why = f"{judged.detail} One name is all that the format carries; ask for {rest} by name."
+        return Verdict(chosen, why, True)
 
 
-def _verdict(beta: Beta, place: Place, known: PlatformState) -> Verdict | None:
-    view = view_at(beta, place)
-    if view.status == "retired" and not view.accepted:
-        return _retired(beta)
-    said = f"{known.basis}{f' by {known.target}' if known.target else ''}"
-    told = known.state != "unknown" or known.accepted is not None
-    where = f"on {place.platform} ({said})" if told else f"on {place.platform}"
-    if view.state == "refused" or view.accepted is False:
-        return Verdict(None, f"Refused {where}.", True)
-    if view.state == "restricted":
-        return Verdict(beta.name, f"Restricted {where}: some keys may send it.", True)
-    if view.state == "supported":
-        return Verdict(beta.name, f"Supported {where}.", True)
-    if view.accepted:
-        status = "Generally available, and accepted" if view.status == "ga" else "Accepted"
-        return Verdict(beta.name, f"{status} {where}.", True)
-    return None
+# --- Allow lists ----------------------------------------------------------------------------------
 
 
-def _retired(beta: Beta) -> Verdict:
-    when = f" on {beta.retired_on}" if beta.retired_on else ""
-    return Verdict(None, f"Retired{when}, and not accepted.", True)
+def allowlist(snapshot: Snapshot, place: Place) -> dict[str, Json]:
+    """List every known name for a gateway at a place: `allow`, `deny` and `unproven` together are all.
+
+    `rename` says what to send for a name that goes by others there; `models` holds for each model that
+    something is known of the names that differ from these lists.
+    """
+    index = Index(snapshot.betas)
+    names = sorted({*snapshot.betas, *(name for _, name in index.by_other_name)}, key=sort_key)
+    judge = Judge(snapshot.betas, place, index)
+    general = {name: judge.beta(name) for name in names}
+    lists = {name: _list_of(judged) for name, judged in general.items()}
+    return {
+        "format": "allowlist-1",
+        "place": place.slug,
+        **{kind: [n for n in names if lists[n] == kind] for kind in ("allow", "deny", "unproven")},
+        "rename": {
+            name: list(judged.names)
+            for name, judged in general.items()
+            if judged.names not in ((name,), ())
+        },
+        "models": {
+            model: differing
+            for model in _models(snapshot, place)
+            if (
+                differing := _differing(
+                    Judge(snapshot.betas, replace(place, model=model), index), lists
+                )
+            )
+        },
+        "as_of": rfc3339(snapshot.as_of),
+        "revision": snapshot.revision,
+    }
+
+
+def _list_of(judged: Judgement) -> str:
+    if judged.fails:
+        return "deny"
+    return "unproven" if judged.verdict in ("unknown", "unproven") else "allow"
+
+
+def _models(snapshot: Snapshot, place: Place) -> list[str]:
+    """Return the models of which something is known at a place."""
+    facts = (fact for beta in snapshot.betas.values() for fact in beta.places)
+    found = {
+        fact.place.model for fact in facts if fact.place.model and may_cover(fact.place, place)
+    }
+    return sorted(found)
+
+
+def _differing(judge: Judge, lists: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, usual in lists.items():
+        here = _list_of(judge.beta(name))
+        if here != usual:
+            found.setdefault(here, []).append(name)
+    return found
 
 
 # --- Differences ----------------------------------------------------------------------------------
@@ -449,7 +462,8 @@ def renovate(snapshot: Snapshot, feature: str) -> dict[str, Json]:
     """
     found = resolution.feature(snapshot, feature)
     betas = [snapshot.betas[name] for name in found["betas"]]
-    releases = [_release(beta) for beta in betas if _version(beta)]
+    judge = Judge(snapshot.betas, HOME)
+    releases = [_release(beta, judge.beta(beta.name)) for beta in betas if _version(beta)]
     newest = max((beta for beta in betas if beta.docs_url), key=_age, default=None)
     made: dict[str, Json] = {"releases": releases}
     if newest is not None:
@@ -468,11 +482,11 @@ def _age(beta: Beta) -> tuple[str, str]:
     return str(beta.release_date or ""), beta.name
 
 
-def _release(beta: Beta) -> dict[str, Json]:
+def _release(beta: Beta, judged: Judgement) -> dict[str, Json]:
     made: dict[str, Json] = {
         "version": _version(beta),
-        "isDeprecated": beta.status in ("deprecated", "retired"),
-        "isStable": beta.status != "unverified",
+        "isDeprecated": judged.fails or judged.verdict in ("deprecated", "no_effect"),
+        "isStable": judged.verdict != "unknown",
     }
     if day := beta.announced_on or beta.release_date:
         made["releaseTimestamp"] = rfc3339(datetime.combine(day, time(), UTC))

@@ -1,6 +1,6 @@
 """The one judgement: what holds for one beta at one place now (CONTRACT, section 2, rule 0).
 
-    Judge(snapshot, place)   judges betas and features at one place, and remembers what it judged
+    Judge(betas, place)      judges betas and features at one place, and remembers what it judged
     Judgement                the verdict, its sentence and basis, since when, what else holds, what to do
     Judges                   the judges of one snapshot for many places
 
@@ -18,7 +18,6 @@ from typing import Final, Literal, get_args
 
 from registry.core.errors import Invalid
 from registry.core.facts import (
-    BASES,
     Basis,
     Beta,
     Json,
@@ -29,16 +28,30 @@ from registry.core.facts import (
 )
 from registry.core.names import (
     ANTHROPIC_OPERATED,
+    PLATFORMS,
     Platform,
     is_well_formed,
     model_matches,
     sort_key,
 )
-from registry.core.places import DEFAULT_ENDPOINT, Place, covers, endpoint_name, may_cover
+from registry.core.places import (
+    ANYWHERE,
+    APIS,
+    DEFAULT_ENDPOINT,
+    HOSTINGS,
+    MAX_PART,
+    Place,
+    covers,
+    endpoint_name,
+    may_cover,
+    place_of,
+)
+from registry.core.placing import RANK, rank
 from registry.core.spelling import Spellings
 
 __all__ = [
     "FAILS",
+    "HOME",
     "ISSUES",
     "VERDICTS",
     "Alternative",
@@ -51,6 +64,10 @@ __all__ = [
     "Warning_",
     "alternatives_json",
     "companions",
+    "current_of",
+    "judges_of",
+    "lenient_place",
+    "severity",
     "with_conflicts",
 ]
 
@@ -104,8 +121,10 @@ _CERTAINTY: Final[Mapping[Basis, Certainty]] = {
     "usage": "guessed",
 }
 
+HOME: Final = Place(platform="anthropic")
+"""The place that is meant where none is said."""
+
 _LIVE: Final = ("active", "deprecated")
-_RANK: Final[Mapping[Basis, int]] = {basis: -order for order, basis in enumerate(BASES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +196,7 @@ class Judgement:
     @property
     def severity(self) -> int:
         """Return what the verdict weighs as an exit code: 3 a request fails, 2 to be changed, 0 fine."""
-        return 3 if self.fails else 2 if self.verdict in _NEEDS_CARE else 0
+        return severity(self.verdict)
 
     @property
     def body_fields(self) -> tuple[str, ...]:
@@ -219,27 +238,32 @@ class Judgement:
         return next((item for item in self.warnings if item.code == code), None)
 
 
+def severity(verdict: str) -> int:
+    """Return what a verdict's word weighs as an exit code; 0 for a word that is none."""
+    return 3 if verdict in FAILS else 2 if verdict in _NEEDS_CARE else 0
+
+
 # --- What is known at a place ---------------------------------------------------------------------
 
 
-def _weight(
-    fact: PlaceFact, declared: date
-) -> tuple[bool, bool, float, tuple[date, int] | tuple[int, date]]:
-    """Rank the facts that hold at one place.
+def _weight(fact: PlaceFact, broad: PlaceFact | None) -> tuple[bool, bool, float, tuple[int, int]]:
+    """Rank the facts that hold at one place; `broad` is what is declared there of every model.
 
     The operator's word first; then what names the very model or endpoint, unless it is a report that is
-    older than what is declared more broadly; then the basis, where a declaration without a day yields to
-    a dated report; then, of reports, the newer one, else the narrower.
+    older than `broad`; then the basis, where a declaration without a day yields to a dated report and any
+    declaration to a newer, narrower one; then, of reports, the newer one, else the narrower.
     """
-    day = _day(fact)
-    narrow = fact.place.model is not None or fact.place.endpoint is not None
-    if fact.basis == "reported" and day < declared:
-        narrow = False
-    rank: float = _RANK[fact.basis]
-    if fact.basis == "declared" and fact.at is None:
-        rank = _RANK["reported"] - 0.5
-    order = (day, fact.place.parts) if fact.basis == "reported" else (fact.place.parts, day)
-    return fact.basis == "operator", narrow, rank, order
+    day, place = _day(fact), fact.place
+    narrow = place.model is not None or place.endpoint is not None
+    force = rank(fact.basis, fact.at)
+    order = (place.parts, day.toordinal())
+    if fact.basis == "reported":
+        order = (day.toordinal(), place.parts)
+        if broad is not None and day < _day(broad):
+            narrow = False
+        elif broad is not None and day > _day(broad) and place.parts > broad.place.parts:
+            force = (RANK["declared"] + RANK["traffic"]) / 2
+    return fact.basis == "operator", narrow, force, order
 
 
 def _day(fact: PlaceFact) -> date:
@@ -247,14 +271,58 @@ def _day(fact: PlaceFact) -> date:
     return moment.date() if moment is not None else date.min
 
 
-def _deciding(beta: Beta, place: Place) -> PlaceFact | None:
-    """Return the fact that decides the state of a beta at a place."""
+def _deciding(beta: Beta, place: Place) -> tuple[PlaceFact | None, str | None]:
+    """Return the fact that decides the state of a beta at a place, and what contradicts it, in a sentence."""
     here = [fact for fact in beta.places if fact.state != "unknown" and covers(fact.place, place)]
+    found = _found_somewhere(beta, place)
+    if found is not None and not any(rank(f.basis, f.at) >= RANK["probed"] for f in here):
+        here.append(found)
     if len(here) <= 1:
-        return here[0] if here else None
-    broad = [_day(fact) for fact in here if fact.basis == "declared" and fact.place.model is None]
-    declared = max(broad, default=date.min)
-    return max(here, key=lambda fact: _weight(fact, declared))
+        return (here[0], here[0].disputed) if here else (None, None)
+    declared = [
+        fact
+        for fact in here
+        if fact.basis == "declared" and fact.place.model is None and fact.place.endpoint is None
+    ]
+    broad = max(declared, key=_day, default=None)
+    chosen = max(here, key=lambda fact: _weight(fact, broad))
+    return chosen, chosen.disputed or _contradicted(chosen, here)
+
+
+def _contradicted(chosen: PlaceFact, here: Iterable[PlaceFact]) -> str | None:
+    """Say that a public report and what decides do not agree; what was found by asking needs no report."""
+    if chosen.basis not in ("declared", "reported") or chosen.state not in _OPPOSITE:
+        return None
+    for fact in here:
+        told = {chosen.basis, fact.basis}
+        if fact.state == _OPPOSITE[chosen.state] and "reported" in told <= {"declared", "reported"}:
+            return (
+                f"{chosen.state} on {chosen.place} ({_proof(chosen)}), "
+                f"{fact.state} on {fact.place} ({_proof(fact)})."
+            )
+    return None
+
+
+_OPPOSITE: Final[Mapping[State, State]] = {"supported": "refused", "refused": "supported"}
+
+
+def _found_somewhere(beta: Beta, place: Place) -> PlaceFact | None:
+    """Return what targets found where a request does not say its region or hosting.
+
+    A platform supports a beta if any target says so, else what the newest one says counts (rule 3).
+    """
+    found = [
+        fact
+        for fact in beta.places
+        if fact.basis == "probed"
+        and fact.state != "unknown"
+        and fact.place.model is None
+        and fact.place.endpoint is None
+        and (fact.place.region or fact.place.hosting)
+        and not covers(fact.place, place)
+        and may_cover(fact.place, place)
+    ]
+    return max(found, key=lambda fact: (fact.state == "supported", _day(fact)), default=None)
 
 
 def _status_fact(beta: Beta, place: Place) -> PlaceFact | None:
@@ -286,6 +354,7 @@ class _Known:
     accepted: bool | None
     names: tuple[str, ...]
     fact: PlaceFact | None
+    disputed: str | None
     status_fact: PlaceFact | None
     wrong: Literal["refused", "wrong_model", "wrong_endpoint"]
     elsewhere: bool
@@ -293,7 +362,7 @@ class _Known:
 
 
 def _known(beta: Beta, place: Place, stale_on: date | None) -> _Known:
-    fact = _deciding(beta, place)
+    fact, disputed = _deciding(beta, place)
     state: State = fact.state if fact is not None else "unknown"
     maybe: tuple[PlaceFact, ...] = ()
     if state != "refused":
@@ -305,11 +374,15 @@ def _known(beta: Beta, place: Place, stale_on: date | None) -> _Known:
             and may_cover(other.place, place)
         )
     status, status_fact, elsewhere = _status(beta, place, fact, stale_on)
-    accepted = fact.accepted if fact is not None else None
-    if accepted is None and state != "refused":
-        accepted = beta.accepted
-    if status == "retired" and status_fact is None and beta.status != "retired":
-        accepted = None  # its end has passed since these facts were read
+    if status != "retired":
+        accepted = fact.accepted if fact is not None else beta.accepted
+    elif status_fact is not None:
+        accepted = _newer_support(fact, _day(status_fact))
+    else:  # where its end has passed since these facts were read, nothing is known of it since
+        accepted = beta.accepted if beta.status == "retired" else None
+        end = beta.retired_on or beta.status_since or date.min
+        if accepted and any(_newer_support(other, end) for other in beta.places):
+            accepted = None  # which is known of another place
     return _Known(
         beta=beta,
         place=place,
@@ -318,6 +391,7 @@ def _known(beta: Beta, place: Place, stale_on: date | None) -> _Known:
         accepted=accepted,
         names=_names(beta, place),
         fact=fact,
+        disputed=beta.disputed or disputed,
         status_fact=status_fact,
         wrong=_wrong(beta, place, fact),
         elsewhere=elsewhere,
@@ -328,7 +402,7 @@ def _known(beta: Beta, place: Place, stale_on: date | None) -> _Known:
 def _names(beta: Beta, place: Place) -> tuple[str, ...]:
     """Return what to send for a beta at a place: its name there, as far as one is stated."""
     here = [fact for fact in beta.places if fact.names and covers(fact.place, place)]
-    found = max(here, key=lambda f: (_RANK[f.basis], f.place.parts, _day(f)), default=None)
+    found = max(here, key=lambda f: (rank(f.basis, f.at), f.place.parts, _day(f)), default=None)
     return found.names if found is not None else (beta.name,)
 
 
@@ -338,10 +412,12 @@ def _wrong(
     """Say what is wrong where a beta is refused: the place as a whole, or the model or endpoint only."""
     if fact is None or (fact.place.model is None and fact.place.endpoint is None):
         return "refused"
-    whole = _deciding(beta, replace(place, model=None, endpoint=None))
+    whole, _ = _deciding(beta, replace(place, model=None, endpoint=None))
     if whole is not None and whole.state == "refused":
         return "refused"
-    return "wrong_model" if fact.place.model is not None else "wrong_endpoint"
+    here, _ = _deciding(beta, replace(place, endpoint=None))
+    model = here is not None and here.state == "refused" and here.place.model is not None
+    return "wrong_model" if model or fact.place.endpoint is None else "wrong_endpoint"
 
 
 def _status(
@@ -350,40 +426,40 @@ def _status(
     """Return the status at a place, the fact that states it there, and whether it is retired elsewhere.
 
     A retirement that names no place holds for each without newer support of its own; one that probing found
-    holds for what Anthropic runs (rule 4). A sunset that has passed counts where the facts are old (rule 7).
+    holds for the platforms probed (rule 4). A sunset that has passed counts where the facts are old (rule 7).
     """
     own = _status_fact(beta, place)
-    if own is not None and own.status is not None:
-        ended = own.status != "retired" and beta.status == "retired"
-        return own.status, own, ended
-    status = beta.status
+    status = own.status if own is not None and own.status is not None else beta.status
     end = _stated(beta, place, "sunset_on")
     if stale_on is not None and end is not None and end < stale_on and status in _LIVE:
         return "retired", None, False
-    if status != "retired":
-        return status, None, False
-    if beta.basis == "operator":
+    if own is not None:
+        return status, own, status != "retired" and beta.status == "retired"
+    if status != "retired" or beta.basis == "operator":
         return status, None, False
     if beta.basis == "probed":
-        away = place.platform is not None and place.platform not in ANTHROPIC_OPERATED
+        reached = {fact.place.platform for fact in beta.places if fact.basis == "probed"}
+        away = place.platform not in (reached or ANTHROPIC_OPERATED)
         return ("active", None, True) if away else (status, None, False)
     ended_on = beta.retired_on or beta.status_since or date.min
-    supported = (
-        fact is not None and fact.state == "supported" and _RANK[fact.basis] >= _RANK["reported"]
-    )
-    if supported and fact is not None and fact.place.platform is not None and _day(fact) > ended_on:
-        return "active", None, True
-    return status, None, False
+    return ("active", None, True) if _newer_support(fact, ended_on) else (status, None, False)
+
+
+def _newer_support(fact: PlaceFact | None, day: date) -> bool:
+    """Say whether a place's own evidence of support is newer than a day; a hint is none."""
+    if fact is None or fact.state != "supported" or fact.place.platform is None:
+        return False
+    return RANK[fact.basis] >= RANK["reported"] and _day(fact) > day
 
 
 # --- Judging --------------------------------------------------------------------------------------
 
 
 class Index:
-    """The names of one snapshot. Each part is made when it is first asked for."""
+    """The names of the betas. Each part is made when it is first asked for."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.betas = snapshot.betas
+    def __init__(self, betas: Mapping[str, Beta]) -> None:
+        self.betas = betas
 
     @cached_property
     def features(self) -> Mapping[str, Sequence[Beta]]:
@@ -442,7 +518,7 @@ class Judge:
 
     def __init__(
         self,
-        snapshot: Snapshot,
+        betas: Mapping[str, Beta],
         place: Place,
         index: Index | None = None,
         *,
@@ -450,8 +526,8 @@ class Judge:
         endpoint_asked: bool = False,
     ) -> None:
         self.place = place
-        self.index = index or Index(snapshot)
-        self._betas = snapshot.betas
+        self.index = index or Index(betas)
+        self._betas = betas
         self._stale_on, self._endpoint_asked = stale_on, endpoint_asked
         self._memo: dict[str, Judgement] = {}
         self._facts: dict[str, _Known] = {}
@@ -519,6 +595,8 @@ class Judge:
                 )
             )
         issue = _ISSUE_OF.get(verdict)
+        if verdict in FAILS and known.status == "retired":
+            issue = "retired"
         if issue is None and beta.superseded_by and verdict in ("ok", "unproven", "restricted"):
             issue = "superseded"
         fact = known.fact
@@ -577,6 +655,11 @@ class Judge:
             or next((one for one in fit if one.name in names), None)
         )
         return chosen, tuple(one for one in listed if one is not chosen)
+
+    def replacement(self, beta: Beta) -> str | None:
+        """Return what to use instead of a beta here, whether or not the registry knows that it fails."""
+        chosen, _ = self._instead(beta)
+        return chosen.name if chosen is not None else None
 
     def _successors(self, beta: Beta) -> list[Beta]:
         """Return the chain of stated successors, the last one first."""
@@ -695,6 +778,11 @@ _FEATURE_ORDER: Final[Mapping[Status, int]] = {
 }
 
 
+def current_of(betas: Mapping[str, Beta]) -> str | None:
+    """Return the current beta of these, all of one feature, on the Claude API."""
+    return Judge(betas, HOME).current(betas.values())
+
+
 def _here(endpoint: str | None, place: Place) -> bool:
     asked = endpoint_name(place.endpoint) if place.endpoint else DEFAULT_ENDPOINT
     return endpoint is None or endpoint_name(endpoint) == asked
@@ -726,12 +814,10 @@ def _remarks(known: _Known, *, endpoint_asked: bool) -> Iterable[Warning_]:
     yield from _of_state(known)
     yield from _of_status(known)
     if known.elsewhere:
-        yield Warning_(
-            "retired_elsewhere", f"{beta.name} is retired elsewhere: {beta.status_reason}"
-        )
-    disputed = beta.disputed or (known.fact.disputed if known.fact is not None else None)
-    if disputed:
-        yield Warning_("disputed", f"The evidence contradicts itself: {disputed}")
+        text = f"{beta.name} is retired elsewhere"
+        yield Warning_("retired_elsewhere", _because(text, beta.status_reason))
+    if known.disputed:
+        yield Warning_("disputed", f"The evidence contradicts itself: {known.disputed}")
     if beta.superseded_by and known.status == "active":
         yield Warning_("superseded", f"{beta.superseded_by} replaces {beta.name}.")
     if known.maybe and known.state != "unknown":
@@ -806,7 +892,8 @@ def _of_status(known: _Known) -> Iterable[Warning_]:
     beta, status = known.beta, known.status
     match status:
         case "unverified":
-            yield Warning_("unknown", f"{beta.name} is unverified: {beta.status_reason}")
+            text = _because(f"{beta.name} is unverified", beta.status_reason)
+            yield Warning_("unknown", text)
         case "deprecated":
             end = _stated(beta, known.place, "sunset_on")
             yield Warning_(
@@ -831,12 +918,15 @@ def _of_retired(known: _Known) -> Warning_:
     beta = known.beta
     if not known.accepted:
         when = f" on {beta.retired_on}" if beta.retired_on else ""
-        return Warning_("retired", f"{beta.name} was retired{when}: {beta.status_reason}")
+        return Warning_("retired", _because(f"{beta.name} was retired{when}", beta.status_reason))
     if beta.header_effect == "ignored":
         return Warning_("no_effect", f"{beta.name} is retired: accepted, and without effect.")
-    return Warning_(
-        "deprecated", f"{beta.name} is retired, and still accepted: {beta.status_reason}"
-    )
+    text = _because(f"{beta.name} is retired, and still accepted", beta.status_reason)
+    return Warning_("deprecated", text)
+
+
+def _because(text: str, reason: str) -> str:
+    return f"{text}: {reason}" if reason else f"{text}."
 
 
 def with_conflicts(judged: Sequence[Judgement], place: Place) -> list[Judgement]:
@@ -905,9 +995,41 @@ class Judges:
 
     def __init__(self, snapshot: Snapshot, today: date, *, stale: bool = False) -> None:
         self.snapshot, self.today = snapshot, today
-        self.index = Index(snapshot)
+        self.index = Index(snapshot.betas)
         self._stale_on = today if stale else None
         self._made: dict[tuple[Place, bool], Judge] = {}
+
+    def __call__(
+        self,
+        name: str,
+        platform: str | None = None,
+        model: str | None = None,
+        *,
+        api: str | None = None,
+        hosting: str | None = None,
+        region: str | None = None,
+        endpoint: str | None = None,
+    ) -> Judgement:
+        """Judge a name where it was seen. Never raises: words that are none count as not said.
+
+        Without a platform the Claude API is meant, and InvokeModel without an API of Bedrock. Of a name
+        that is not known it says no more than that: looking for similar ones would take its time.
+        """
+        if not self.index.knows(name):
+            return Judgement(
+                requested=name,
+                place=ANYWHERE,
+                beta=None,
+                names=(name,),
+                verdict="unknown" if is_well_formed(name) else "malformed",
+                detail=f"{name[:140]} is not in the registry.",
+                issue="unknown",
+            )
+        return self.at(lenient_place(platform, api, hosting, region, model, endpoint)).beta(name)
+
+    def knows(self, name: str) -> bool:
+        """Say whether a name is a beta of the registry, or goes by this name on some platform."""
+        return self.index.knows(name)
 
     def at(self, place: Place, *, endpoint_asked: bool = False) -> Judge:
         """Return the judge at a place."""
@@ -916,7 +1038,7 @@ class Judges:
             if len(self._made) >= self.PLACES:
                 self._made.clear()
             judge = Judge(
-                self.snapshot,
+                self.snapshot.betas,
                 place,
                 self.index,
                 stale_on=self._stale_on,
@@ -924,6 +1046,43 @@ class Judges:
             )
             self._made[place, endpoint_asked] = judge
         return judge
+
+
+_latest: Final[list[Judges]] = []
+
+
+def judges_of(snapshot: Snapshot, today: date) -> Judges:
+    """Return the judges of a snapshot and day: the same as last time while both stay the same."""
+    judges = _latest[-1] if _latest else None
+    if judges is None or judges.snapshot is not snapshot or judges.today != today:
+        judges = Judges(snapshot, today)
+        _latest[:] = [judges]
+    return judges
+
+
+def lenient_place(
+    platform: str | None,
+    api: str | None = None,
+    hosting: str | None = None,
+    region: str | None = None,
+    model: str | None = None,
+    endpoint: str | None = None,
+) -> Place:
+    """Return the place of something that was seen, whatever words came with it. Never raises."""
+    known = platform if platform in PLATFORMS else "anthropic"
+    usual = "invoke" if known == "bedrock" else None
+    return place_of(
+        platform=known,
+        api=(api if api in APIS else usual) if known == "bedrock" else None,
+        hosting=hosting if known == "foundry" and hosting in HOSTINGS else None,
+        region=_part(region),
+        model=_part(model),
+        endpoint=_part(endpoint),
+    )
+
+
+def _part(text: str | None) -> str | None:
+    return text if text and len(text) <= MAX_PART and text.isprintable() else None
 
 
 def alternatives_json(items: Iterable[Alternative]) -> Json:

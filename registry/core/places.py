@@ -24,6 +24,7 @@ __all__ = [
     "DEFAULT_ENDPOINT",
     "HOSTINGS",
     "KNOWN_PLACES",
+    "MAX_PART",
     "Api",
     "Hosting",
     "Place",
@@ -41,7 +42,7 @@ APIS: Final[tuple[Api, ...]] = get_args(Api)
 HOSTINGS: Final[tuple[Hosting, ...]] = get_args(Hosting)
 
 DEFAULT_ENDPOINT: Final = "messages"
-MAX_PART: Final = 256
+MAX_PART: Final = 512
 """Characters of a region, model or endpoint."""
 
 

@@ -19,6 +19,7 @@ from typing import Final, Literal, get_args
 from registry.core.errors import Invalid, NotFound
 from registry.core.facts import Beta, Json, Snapshot
 from registry.core.judgement import (
+    HOME,
     Judge,
     Judgement,
     Judges,
@@ -542,14 +543,14 @@ def _verdict(item: Judgement) -> dict[str, Json]:
 
 def features(snapshot: Snapshot) -> list[dict[str, Json]]:
     """Return every feature: `feature`, `current`, `choices` (its live betas) and all `betas`."""
-    judge = Judge(snapshot, Place(platform="anthropic"))
+    judge = Judge(snapshot.betas, HOME)
     grouped = judge.index.features
     return [_feature(name, grouped[name], judge) for name in sorted(grouped)]
 
 
 def feature(snapshot: Snapshot, name: str) -> dict[str, Json]:
     """Return one feature in the same shape. Raises `NotFound`."""
-    judge = Judge(snapshot, Place(platform="anthropic"))
+    judge = Judge(snapshot.betas, HOME)
     betas = judge.index.features.get(name)
     if betas is None:
         raise NotFound(judge.index.unknown(name, feature=True))

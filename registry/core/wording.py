@@ -21,8 +21,7 @@ from typing import Final, Literal, TypeAlias
 from urllib.parse import quote
 
 from registry.core.facts import Beta, Event, EventType, Json, Snapshot
-from registry.core.names import PLATFORMS
-from registry.core.resolution import Place, successor
+from registry.core.judgement import Judge, lenient_place
 
 __all__ = ["Severity", "Told", "headline", "page", "plain", "sentence", "severity", "tell"]
 
@@ -54,8 +53,8 @@ def tell(event: Event, snapshot: Snapshot | None, *, services: int | None = None
     instead = None
     if beta is not None and snapshot is not None and event.type in _DYING:
         stated = event.type == "beta.superseded" and _member(event, beta, "superseded_by")
-        place = Place(platform=next((p for p in PLATFORMS if p == event.platform), "anthropic"))
-        instead = stated or successor(snapshot.betas, beta, place, refused=True)
+        judge = Judge(snapshot.betas, lenient_place(event.platform))
+        instead = stated or judge.replacement(beta)
     return Told(
         title=headline(event, beta, services=services, instead=instead),
         text=sentence(event, beta, services=services, instead=instead),

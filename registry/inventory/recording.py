@@ -21,7 +21,7 @@ from registry import catalog, targets
 from registry.core.due import is_due
 from registry.core.errors import Invalid
 from registry.core.facts import Event, EventType, Json, Snapshot, rfc3339, to_json
-from registry.core.health import AT_RISK, Judge, Judgement, judge_of
+from registry.core.judgement import Judgement, Judges, judges_of
 from registry.core.names import PLATFORMS, is_well_formed, parse
 from registry.db import upsert
 from registry.models import (
@@ -178,7 +178,7 @@ def record(
             return answered
     service = _enter(session, report, now)
     report = replace(report, platform=report.platform or service.platform)
-    judge = judge_of(snapshot or catalog.snapshot(session), now.date())
+    judge = judges_of(snapshot or catalog.snapshot(session), now.date())
     held = _held(session, report.service)
     sums, not_kept = _add_up(report, held, judge)
     lost = _store(session, report, sums, held, now)
@@ -193,7 +193,7 @@ def record(
         items=sum(item.items for item in sums.values()),
         betas=len(sums),
         unknown=tuple(sorted(item.name for item in judged if item.issue == "unknown")),
-        at_risk=tuple(_risk(item) for item in judged if item.issue in AT_RISK),
+        at_risk=tuple(_risk(item) for item in judged if item.at_risk),
         not_kept=tuple(not_kept[:TOLD]),
         not_kept_count=len(not_kept),
         locations_not_kept=lost,
@@ -384,7 +384,7 @@ def _clean(text: str, longest: int) -> str:
 
 
 def _add_up(
-    report: Report, held: Sequence[_Held], judge: Judge
+    report: Report, held: Sequence[_Held], judge: Judges
 ) -> tuple[dict[str, _Sum], list[NotKept]]:
     """Add the items up by beta. Returns also the names that are not kept, each once."""
     sums: dict[str, _Sum] = {}
@@ -567,7 +567,7 @@ def _new_risks(
     It is none where the changelog told of this service before: when the beta turned, and the service
     was already seen with it, the event of that turn has named it.
     """
-    risky = {item.name: item for item in judged if item.issue in AT_RISK}
+    risky = {item.name: item for item in judged if item.at_risk}
     rows = [
         {"service": report.service, "environment": report.environment, "beta": name,
          "status": item.issue, "at": now}
@@ -649,7 +649,7 @@ def _risk_event(item: Judgement, report: Report, now: datetime) -> Event:
 
 
 def _take_refusals(
-    session: Session, report: Report, sums: Mapping[str, _Sum], judge: Judge, now: datetime
+    session: Session, report: Report, sums: Mapping[str, _Sum], judge: Judges, now: datetime
 ) -> list[tuple[RefusalRow, bool]]:
     """Count the refusals of these minutes. Returns them, and of each whether it is to be told now.
 

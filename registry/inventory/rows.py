@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from registry.catalog import SEEN_WITHIN
 from registry.core.facts import rfc3339
-from registry.core.health import Judge
+from registry.core.judgement import Judges
 from registry.inventory.reading import Affected, who
 from registry.inventory.recording import hour_of
 from registry.models import BetaRow, ServiceRow, UsageCountRow, UsageLocationRow, UsageRow
@@ -87,7 +87,7 @@ class Radius:
 
 def rows(
     session: Session,
-    judge: Judge,
+    judge: Judges,
     now: datetime,
     group_by: str = "beta",
     wanted: Filter = Filter(),
@@ -130,7 +130,7 @@ def _key(group_by: str) -> sa.ColumnElement[str]:
             return UsageRow.beta.expression
 
 
-def _row(group_by: str, judge: Judge, key: str, *found: Any) -> Row:
+def _row(group_by: str, judge: Judges, key: str, *found: Any) -> Row:
     services, teams, betas, count, refused, last = found
     judged = judge(key) if group_by == "beta" else None
     status = judged.status if judged else key if group_by == "status" else None
@@ -287,7 +287,7 @@ _COLUMNS: Final = (
 
 
 def write_csv(
-    session: Session, judge: Judge, now: datetime, wanted: Filter = Filter()
+    session: Session, judge: Judges, now: datetime, wanted: Filter = Filter()
 ) -> str:  # fmt: skip
     """Print every usage as CSV (RFC 4180). No cell can be taken for a formula by a spreadsheet."""
     out = io.StringIO()
@@ -298,7 +298,7 @@ def write_csv(
 
 
 def _cells(
-    session: Session, judge: Judge, now: datetime, wanted: Filter
+    session: Session, judge: Judges, now: datetime, wanted: Filter
 ) -> Iterator[Sequence[object]]:
     conditions = _conditions(wanted, now)
     places = _places(session, conditions)

@@ -14,7 +14,8 @@ from registry import catalog
 from registry.catalog import SEEN_WITHIN
 from registry.core.errors import Invalid, NotFound
 from registry.core.facts import Json
-from registry.core.health import AT_RISK, Health, Judge, Judgement, health_of
+from registry.core.health import Health, health_of
+from registry.core.judgement import Judgement, Judges
 from registry.core.names import PLATFORMS, is_well_formed
 from registry.db import upsert
 from registry.inventory.reading import LOCATIONS, Location, last_day
@@ -223,7 +224,7 @@ def defaults(session: Session) -> dict[str, Defaults]:
 # --- Reading --------------------------------------------------------------------------------------
 
 
-def service(session: Session, name: str, judge: Judge, now: datetime) -> Service:
+def service(session: Session, name: str, judge: Judges, now: datetime) -> Service:
     """Return one service with the places of its betas in the code. Raises `NotFound`."""
     row = session.get(ServiceRow, name) if name.isprintable() else None
     if row is None:
@@ -236,7 +237,7 @@ def service(session: Session, name: str, judge: Judge, now: datetime) -> Service
 
 def services(
     session: Session,
-    judge: Judge,
+    judge: Judges,
     now: datetime,
     wanted: ServiceFilter = ServiceFilter(),
     after: str = "",
@@ -283,7 +284,7 @@ def _query(wanted: ServiceFilter, after: str, now: datetime) -> sa.Select[Servic
 
 
 def _shown(
-    session: Session, rows: Sequence[ServiceRow], judge: Judge, now: datetime
+    session: Session, rows: Sequence[ServiceRow], judge: Judges, now: datetime
 ) -> list[Service]:
     names = [row.name for row in rows]
     wanted = [UsageRow.service.in_(names), UsageRow.last_seen >= now - SEEN_WITHIN]
@@ -296,7 +297,7 @@ def _shown(
 
 def _service(
     row: ServiceRow, usages: Sequence[UsageRow], counts: Mapping[int, tuple[int, int, int]],
-    judge: Judge,
+    judge: Judges,
 ) -> Service:  # fmt: skip
     grouped: dict[str, list[UsageRow]] = {}
     for usage in usages:
@@ -330,11 +331,11 @@ def _sum(usages: Iterable[UsageRow], counts: Mapping[int, tuple[int, int, int]],
     return sum(counts[usage.id][part] for usage in usages if usage.id in counts)
 
 
-def _worst(row: ServiceRow, name: str, usages: Iterable[UsageRow], judge: Judge) -> Judgement:
-    """Judge a beta on every platform on which the service uses it; the worst one counts."""
+def _worst(row: ServiceRow, name: str, usages: Iterable[UsageRow], judge: Judges) -> Judgement:
+    """Judges a beta on every platform on which the service uses it; the worst one counts."""
     places = {usage.platform or row.platform for usage in usages}
     found = [judge(name, place, row.model) for place in sorted(places, key=str)]
-    return max(found, key=lambda item: (item.fails, item.issue in AT_RISK, bool(item.issue)))
+    return max(found, key=lambda item: (item.fails, item.at_risk, bool(item.issue)))
 
 
 def _beta(

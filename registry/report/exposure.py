@@ -14,7 +14,7 @@ from datetime import date, datetime
 from typing import Final, Literal, get_args
 
 from registry.core.facts import Beta, Json, Snapshot, to_json
-from registry.core.health import Judge, Judgement
+from registry.core.judgement import Judgement, Judges
 from registry.core.resolution import Ask, resolve
 
 __all__ = [
@@ -209,7 +209,7 @@ def expose(
     the usage was filtered by; a use without a platform counts as one on the Claude API.
     """
     wanted = [use for use in _with_places(uses) if platform is None or use.place == platform]
-    judge = Judge(snapshot, stop.date())
+    judge = Judges(snapshot, stop.date())
     judged = [_judged(use, snapshot, judge) for use in wanted]
     groups = _grouped(judged)
     requests = _total(groups.values())
@@ -268,8 +268,8 @@ class _Judged:
         return self.failing_at_most if self.kind in ("failing", "refusing") else self.use.count
 
 
-def _judged(use: Use, snapshot: Snapshot, judge: Judge) -> _Judged:
-    """Judge one use, for each of its models: counts are not kept by model.
+def _judged(use: Use, snapshot: Snapshot, judge: Judges) -> _Judged:
+    """Judges one use, for each of its models: counts are not kept by model.
 
     What fails for one model only may be anything between none and all of the requests.
     """

@@ -15,11 +15,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from registry.core import resolution
 from registry.core.errors import Invalid
 from registry.core.facts import Beta, Json, PlatformState, Snapshot
-from registry.core.names import PLATFORMS
-from registry.core.resolution import severity
+from registry.core.judgement import Judge as Judgements
+from registry.core.judgement import severity
+from registry.core.places import place_of
 from registry.core.scan import Found
 
 __all__ = [
@@ -80,10 +80,10 @@ class Judge:
     """Judges places for one platform and day; each name once."""
 
     def __init__(self, snapshot: Snapshot, platform: str, today: date) -> None:
-        if platform not in PLATFORMS:
-            known = ", ".join(PLATFORMS)
-            raise Invalid(f"{platform[:64]!r} is not a platform; use one of {known}.")
+        api = "invoke" if platform == "bedrock" else None
+        place = place_of(platform=platform, api=api)
         self._snapshot, self._platform, self._today = snapshot, platform, today
+        self._judge = Judgements(snapshot.betas, place)
         self._verdicts: dict[str, Mapping[str, Any]] = {}
         self._seen: Counter[str] = Counter()
 
@@ -110,22 +110,18 @@ class Judge:
 
     def _judged(self, name: str) -> Mapping[str, Any]:
         if len(self._verdicts) > len(self._snapshot.betas) + _SUGGESTIONS_MAX:
-            found: Mapping[str, Any] = {
-                "verdict": "unknown", "detail": f"{name} is not in the registry.",
-                "use_instead": None,
-            }  # fmt: skip
+            verdict, detail, instead = "unknown", f"{name} is not in the registry.", None
         else:
-            found = resolution.check(
-                self._snapshot, betas=[name], platform=self._platform, today=self._today
-            )["betas"][0]
+            found = self._judge.beta(name)
+            verdict, detail, instead = found.verdict, found.detail, found.use_instead
         beta = self._snapshot.betas.get(name)
         others = _other_names(beta) if beta else {}
         here = others.get(self._platform)
         also = f" On {self._platform} it is sent as {', '.join(here)}." if here else ""
         return {
-            "verdict": found["verdict"],
-            "detail": found["detail"] + also,
-            "use_instead": found["use_instead"],
+            "verdict": verdict,
+            "detail": detail + also,
+            "use_instead": instead,
             "docs_url": beta.docs_url if beta else None,
             "other_names": others,
         }

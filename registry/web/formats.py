@@ -25,7 +25,7 @@ from icalendar import Calendar
 from icalendar import Event as Entry
 
 from registry.core.facts import Beta, Event, Json, Snapshot, rfc3339, to_json
-from registry.core.resolution import successor
+from registry.core.judgement import HOME, Judge
 from registry.core.sunsets import Ending
 from registry.core.wording import Told, page, plain, tell
 from registry.web.answers import write_line
@@ -265,7 +265,7 @@ def calendar(endings: Mapping[str, Ending], snapshot: Snapshot | None, today: da
 
 def _entry(ending: Ending, snapshot: Snapshot | None) -> Entry:
     beta = snapshot.betas.get(ending.beta) if snapshot else None
-    instead = successor(snapshot.betas, beta, refused=True) if snapshot and beta else None
+    instead = Judge(snapshot.betas, HOME).replacement(beta) if snapshot and beta else None
     made = Entry()
     made.add("uid", str(uuid.uuid5(NAMESPACE, f"sunset {ending.beta}")))
     made.add("dtstamp", ending.changed_at)

@@ -48,8 +48,8 @@ AT_ONCE: Final = 512
 MAX_QUERY: Final = 16 * 1024
 KNOWN: Final = frozenset(
     {
-        "beta", "feature", "platform", "api", "model", "endpoint", "target", "service",
-        "environment", "policy", "on_unknown",
+        "beta", "feature", "platform", "api", "hosting", "region", "model", "endpoint", "target",
+        "service", "environment", "policy", "on_unknown", "on_unproven", "on_restricted",
     }
 )  # fmt: skip
 
@@ -388,9 +388,9 @@ def _deprecation(found: Resolution) -> Pairs:
     if ends:
         pairs.append((b"sunset", _http_date(min(ends)).encode()))
     pairs += [
-        (b"link", f'</v1/betas/{item.superseded_by}>; rel="successor-version"'.encode())
+        (b"link", f'</v1/betas/{item.use_instead}>; rel="successor-version"'.encode())
         for item in found.deprecations
-        if item.superseded_by
+        if item.use_instead
     ]
     return pairs
 

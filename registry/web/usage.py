@@ -14,7 +14,8 @@ from starlette.responses import Response
 from registry import inventory
 from registry.core.errors import Invalid
 from registry.core.facts import STATUSES, to_json
-from registry.core.health import HEALTHS, Judge, judge_of
+from registry.core.health import HEALTHS
+from registry.core.judgement import Judges, judges_of
 from registry.core.names import PLATFORMS
 from registry.web import Context, schemas
 from registry.web.answers import answer, read_cursor, write_cursor
@@ -328,8 +329,8 @@ def _exports(context: Context) -> APIRouter:
 # --- Reading what was sent ------------------------------------------------------------------------
 
 
-def _judge(context: Context) -> Judge:
-    return judge_of(context.live.current(), context.clock().date())
+def _judge(context: Context) -> Judges:
+    return judges_of(context.live.current(), context.clock().date())
 
 
 def _filter(

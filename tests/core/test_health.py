@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from registry.core.health import Judge, health_of, judge_of
+from registry.core.health import health_of
+from registry.core.judgement import Judges, judges_of
 from tests.factories import TODAY, beta, snapshot
 
 NEW = "thing-2026-01-01"
@@ -22,7 +23,13 @@ CASES: list[tuple[Any, str | None, bool, str]] = [
         True,
         "Remove it",
     ),
-    (beta("x-2025-01-01", "retired", accepted=True), "retired", False, "no effect"),
+    (
+        beta("x-2025-01-01", "retired", accepted=True, header_effect="ignored"),
+        "retired",
+        False,
+        "no effect",
+    ),
+    (beta("x-2025-01-01", "retired", accepted=True), "deprecated", False, "before it ends"),
     (beta("x-2025-01-01", state="refused"), "refused", True, "Remove it"),
     (beta("x-2025-01-01", "ga", header_effect="ignored"), "ga", False, "no longer needed"),
     (beta("x-2025-01-01", "ga", header_effect="changes_response"), None, False, ""),
@@ -36,7 +43,7 @@ def test_each_verdict_becomes_an_issue_with_advice(
     known: Any, issue: str | None, fails: bool, advice: str
 ) -> None:
     """One word, and what to do."""
-    found = Judge(snapshot(known, beta(NEW)), TODAY)(known.name, "vertex")
+    found = Judges(snapshot(known, beta(NEW)), TODAY)(known.name, "vertex")
     assert (found.issue, found.fails) == (issue, fails)
     assert advice in found.advice
 
@@ -44,7 +51,7 @@ def test_each_verdict_becomes_an_issue_with_advice(
 def test_names_that_are_not_in_the_registry_are_unknown_at_once() -> None:
     """Without a search for similar names, which would take its time."""
     known = beta("x-2025-01-01")
-    judge = Judge(snapshot(known), TODAY)
+    judge = Judges(snapshot(known), TODAY)
     assert {judge(f"x-2025-01-{n}").issue for n in range(10_000)} == {"unknown"}
     assert judge("\x00", "azure").status == "unknown"
 
@@ -52,14 +59,14 @@ def test_names_that_are_not_in_the_registry_are_unknown_at_once() -> None:
 def test_the_same_snapshot_and_day_have_one_judge() -> None:
     """A new snapshot has another."""
     first, second = snapshot(beta(NEW)), snapshot(beta(NEW))
-    assert judge_of(first, TODAY) is judge_of(first, TODAY)
-    assert judge_of(second, TODAY).snapshot is second
+    assert judges_of(first, TODAY) is judges_of(first, TODAY)
+    assert judges_of(second, TODAY).snapshot is second
 
 
 def test_what_a_service_sees_itself_outweighs_what_is_known() -> None:
     """(judgement, accepted, refused) of each beta."""
     old = beta("old-2025-01-01", "retired", state="refused", accepted=False)
-    judge = Judge(snapshot(beta(NEW), old), TODAY)
+    judge = Judges(snapshot(beta(NEW), old), TODAY)
     fine, dead = judge(NEW), judge("old-2025-01-01")
     assert health_of([]) == "ok"
     assert health_of([(fine, 5, 0)]) == "ok"

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from registry import inventory
 from registry.core.errors import Forbidden
 from registry.core.facts import STATUSES
-from registry.core.health import Judge, judge_of
+from registry.core.judgement import Judges, judges_of
 from registry.core.names import PLATFORMS
 from registry.web.dashboard import pictures
 from registry.web.dashboard.asking import Asked
@@ -35,7 +35,7 @@ def routes(pages: Pages) -> APIRouter:
 
     @router.get("/inventory")
     def show(request: Request) -> Response:
-        judge, now = judge_of(pages.snapshot(), clock().date()), clock()
+        judge, now = judges_of(pages.snapshot(), clock().date()), clock()
         asked = Asked(request, ("group_by", *_FILTERS, "after"))
         group, wanted = asked.word("group_by", inventory.GROUPS, "beta"), _wanted(asked)
         after = asked.text("after") or None
@@ -70,7 +70,7 @@ def routes(pages: Pages) -> APIRouter:
             raise Forbidden("Sign in to export this.", slug="unauthenticated")
         wanted, judge = (
             _wanted(Asked(request, _FILTERS)),
-            judge_of(pages.snapshot(), clock().date()),
+            judges_of(pages.snapshot(), clock().date()),
         )
         with pages.context.database.read() as session:
             text = inventory.write_csv(session, judge, clock(), wanted)
@@ -79,7 +79,7 @@ def routes(pages: Pages) -> APIRouter:
 
     @router.get("/inventory/services/{name:path}")
     def show_service(request: Request, name: str) -> Response:
-        judge, now = judge_of(pages.snapshot(), clock().date()), clock()
+        judge, now = judges_of(pages.snapshot(), clock().date()), clock()
 
         def read(session: Session) -> dict[str, Any]:
             wanted = inventory.Filter(services=(name,))
@@ -104,7 +104,7 @@ def used(session: Session, name: str, now: datetime) -> dict[str, Any]:
 
 
 def going_away(
-    session: Session, judge: Judge, now: datetime
+    session: Session, judge: Judges, now: datetime
 ) -> list[tuple[inventory.Row, list[str]]]:
     """Return the retired or deprecated betas that are in use, those of most services first, with some."""
     wanted = inventory.Filter(statuses=("retired", "deprecated"))

@@ -23,7 +23,7 @@ from registry.core.facts import (
     Snapshot,
     parse_time,
 )
-from registry.core.health import judge_of
+from registry.core.judgement import current_of, judges_of
 from registry.core.names import PLATFORMS
 from registry.web.api import known_beta
 from registry.web.dashboard import pictures
@@ -55,7 +55,7 @@ def routes(pages: Pages) -> APIRouter:
             **_overview(snapshot, now),
             news=pages.part(_news),
             alarms=pages.part(_false_alarms),
-            used=pages.held(request, lambda s: going_away(s, judge_of(snapshot, now.date()), now)),
+            used=pages.held(request, lambda s: going_away(s, judges_of(snapshot, now.date()), now)),
             targets=pages.held(request, targets.statuses),
             sources=pages.held(
                 request, lambda s: catalog.sources(s, pages.context.source_names, 1)
@@ -295,7 +295,7 @@ def _about(snapshot: Snapshot, beta: Beta, now: datetime) -> dict[str, Any]:
     models = _models(snapshot, beta)
     return {
         "siblings": siblings,
-        "current": resolution.current_of(siblings),
+        "current": current_of({one.name: one for one in siblings}),
         "picture": pictures.lifelines({"": [life]}, first, last, today, now)
         if life.spans
         else None,
@@ -318,7 +318,7 @@ def _models(snapshot: Snapshot, beta: Beta) -> list[str]:
 def _verdicts(
     snapshot: Snapshot, beta: Beta, platform: str, models: Sequence[str], today: date
 ) -> list[Mapping[str, Any]]:
-    """Judge the beta at each model of a platform, and first at no model in particular."""
+    """Judges the beta at each model of a platform, and first at no model in particular."""
     return [
         resolution.check(
             snapshot, betas=[beta.name], platform=platform, model=model, today=today,
