@@ -162,7 +162,9 @@ def _asked(pair: Pair, pairs: Mapping[Pair, object]) -> list[Place]:
 
 def _consistency(facts: _Facts, newest: Mapping[Pair, Report]) -> None:
     rows: dict[str, Counter[str]] = defaultdict(Counter)
-    slips, wrong, disputed = [], [], []
+    slips: list[str] = []
+    wrong: list[str] = []
+    disputed: list[str] = []
     for pair, report in sorted(newest.items(), key=lambda item: (item[0][1].slug, item[0][0])):
         places = _asked(pair, newest)
         ignored = [place for place in places if not facts.obeys(report, place)]

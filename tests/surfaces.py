@@ -61,7 +61,7 @@ def running(folder: Path) -> Iterator[Surfaces]:
     """Start the real service over an SQLite database that holds the bundled catalog."""
     url = f"sqlite:///{folder}/registry.db"
     db.upgrade(url)
-    settings = Settings(scheduler=False, database_url=url, secret_key="k" * 16)  # type: ignore[call-arg,arg-type]
+    settings = Settings(scheduler=False, database_url=url, secret_key="k" * 16)  # type: ignore[arg-type]
     database = db.Database(url)
     now = config.now()
     with database.write() as session, httpx2.Client() as http:
@@ -98,7 +98,8 @@ class Surfaces:
     @cached_property
     def betas(self) -> Mapping[str, Any]:
         """All betas, as the API shows them."""
-        found, cursor = {}, None
+        found: dict[str, Any] = {}
+        cursor = None
         while True:
             query = {"limit": 200, **({"cursor": cursor} if cursor else {})}
             page = self._call("GET", "/v1/betas", params=query)
@@ -129,7 +130,7 @@ class Surfaces:
 
     def check(self, place: Place) -> dict[str, Said]:
         """`POST /v1/check`: what all others are compared with."""
-        found = {}
+        found: dict[str, Said] = {}
         for batch in self.batches:
             answer = self._call("POST", "/v1/check", json={"betas": batch, **_parts(place)})
             for item in answer["betas"]:
@@ -142,7 +143,7 @@ class Surfaces:
 
     def header(self, place: Place, policy: str) -> dict[str, Said]:
         """`GET /v1/header` under a policy: what is dropped or invalid, why, and what to use instead."""
-        found = {}
+        found: dict[str, Said] = {}
         for batch in self.batches:
             query = {"beta": batch, "policy": policy, **_parts(place)}
             answer = self._call("GET", "/v1/header", params=query)
@@ -151,7 +152,7 @@ class Surfaces:
 
     def diagnose(self, place: Place) -> dict[str, Said]:
         """`POST /v1/diagnose`, of a refusal that names them: what is advised instead of each."""
-        found = {}
+        found: dict[str, Said] = {}
         for batch in self.batches:
             named = ", ".join(f"`{name}`" for name in batch)
             told = f"Unexpected value(s) {named} for the `anthropic-beta` header."
@@ -184,7 +185,7 @@ class Surfaces:
 
     def client(self, place: Place) -> dict[str, Said]:
         """`registry.client`, on its own copy of the facts, under `filter`."""
-        found = {}
+        found: dict[str, Said] = {}
         for batch in self.batches:
             answer = self._client.header(*batch, policy="filter", **_parts(place))
             found |= {

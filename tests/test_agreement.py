@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from registry.core.changes import derive_feature
 from registry.core.errors import Invalid
 from registry.core.exports import allowlist, litellm
-from registry.core.facts import Claim, Snapshot, to_json
+from registry.core.facts import Beta, Claim, Snapshot, to_json
 from registry.core.lifecycle import Standing
 from registry.core.names import parse
 from registry.core.places import KNOWN_PLACES, Place
@@ -264,7 +264,7 @@ def standings(draw: Any) -> dict[str, list[Standing]]:
 
 def snapshot(made: list[Claim], found: Mapping[str, list[Standing]]) -> Snapshot:
     """Derive what is known, as the registry does."""
-    betas = {}
+    betas: dict[str, Beta] = {}
     for feature in {parse(name).feature for name in NAMES}:
         own = {n: [c for c in made if c.beta == n] for n in NAMES if parse(n).feature == feature}
         betas |= {n: item.beta for n, item in derive_feature(own, NOW, {}, found).items()}

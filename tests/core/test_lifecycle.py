@@ -129,7 +129,9 @@ def test_all_that_is_kept_of_a_row_of_verdicts(verdicts: str, known: dict[str, A
         standing, turned = advance(standing, SHORT[letter], LONG, day(number))
         assert turned is (standing.state != before)
     moments = {"since", "accepted_at", "count_since", "mixed_since"}
-    given = {key: day(value) if key in moments else value for key, value in known.items()}
+    given: dict[str, Any] = {
+        key: day(value) if key in moments else value for key, value in known.items()
+    }
     assert standing == Standing(checked_at=day(len(verdicts) - 1), **given)
 
 

@@ -160,7 +160,7 @@ def test_each_request_where_names_are_named(
     ],
 )
 def test_each_request_of_a_search(names: int, bad: str, requests: str) -> None:
-    """By hand: after one to blame, groups as large as are clean about every second time."""
+    """After one to blame, groups are as large as are clean about every second time."""
     wanted = row(requests)
     asking = halving(tuple("abcdefghijklmnop"[:names]), {})
     answers = {
