@@ -103,14 +103,15 @@ def derive_feature(
                 found.beta,
                 current=name == current,
                 newer=_newer(found.beta, derived.values()),
-                places=_bridge(found.beta),
+                places=_bridge(found.beta, standings.get(name, ())),
             ),
         )
         for name, found in derived.items()
     }
 
 
-def _bridge(beta: Beta) -> tuple[PlaceFact, ...]:
+def _bridge(beta: Beta, standings: Sequence[Standing]) -> tuple[PlaceFact, ...]:
+    began = {(item.target, item.state): item.since for item in standings}
     facts = [
         PlaceFact(
             place=Place(platform=p),
@@ -120,6 +121,7 @@ def _bridge(beta: Beta) -> tuple[PlaceFact, ...]:
             basis=s.basis,
             target=s.target,
             checked_at=s.checked_at,
+            since=began.get((s.target or "", s.state)),
             pending=s.pending,
         )
         for p, s in beta.platforms.items()

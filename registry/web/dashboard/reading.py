@@ -89,7 +89,7 @@ def routes(pages: Pages) -> APIRouter:
             beta=found,
             **_about(snapshot, found, now),
             evidence=pages.part(lambda s: catalog.evidence(s, name, now)),
-            used=pages.held(request, lambda s: used(s, name, now)),
+            used=pages.held(request, lambda s: used(s, name, judges_of(snapshot, now.date()), now)),
             seen=pages.part(lambda s: _observed(s, name)),
             news=pages.part(lambda s: catalog.events(s, catalog.EventFilter(betas=(name,)), 8)),
         )
