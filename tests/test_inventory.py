@@ -372,7 +372,7 @@ def test_affected_takes_days_and_teams(database: Database) -> None:
     with database.read() as session:
         judges = Judges(catalog.snapshot(session), NOW.date())
         found = inventory.affected(session, [GONE, "nobody"], judges, NOW)
-    assert found == {GONE: [], "nobody": []}
+        assert found == {GONE: [], "nobody": []}
         assert inventory.count_users(session, [LIVE, GONE], NOW, platform="bedrock") == 2
 
 

@@ -18,7 +18,7 @@ from registry.alerts import messages, placeholders
 from registry.alerts.messages import Facts, Proof
 from registry.alerts.sending import Message
 from registry.core.errors import Invalid
-from registry.core.facts import EVENT_TYPES, Event
+from registry.core.facts import EVENT_TYPES, Event, to_json
 from registry.core.judgement import HOME
 from registry.inventory import Affected, Location
 from tests.factories import NOW, beta, snapshot
@@ -66,8 +66,11 @@ def test_the_data_has_the_shape_of_the_contract() -> None:
     assert data["title"] == f"`{OLD}` retired since 12:00 UTC: 1 service fails. Replace by `{NEW}`."
     assert (data["event"]["id"], data["event"]["affected"]) == (7, ["checkout"])
     assert (data["beta"]["name"], data["beta"]["status"]) == (OLD, "retired")
+    action = data["affected"][0].pop("action")
+    assert action == data["action"]
     assert data["affected"] == [
         {
+            "place": to_json(HOME), "verdict": "refused", "health": "failing",
             "service": "checkout", "environment": "production", "team": "payments", "owner": "@ada",
             "platform": None, "last_seen": "2026-11-23T12:00:00Z", "count_24h": 812,
             "refused_24h": 41,
