@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from registry import __version__, config
 from registry.alerts import Alerts, Rules
 from registry.alerts.courier import Courier
+from registry.alerts.messages import Upstream as Asked
 from registry.config import Settings, Target
 from registry.core.errors import Invalid, Unavailable
 from registry.core.lifecycle import Thresholds
@@ -364,8 +365,9 @@ def make_alerts(settings: Settings, database: Database) -> Alerts:
         apprise_schemes=frozenset(settings.apprise_schemes),
     )
     return Alerts(
-        database, lambda: Sealer(secret_key(settings)), rules, config.now, settings.address
-    )
+        database, lambda: Sealer(secret_key(settings)), rules, config.now, settings.address,
+        {one.name: Asked(one.base_url, one.api_key_env) for one in targets_of(settings)},
+    )  # fmt: skip
 
 
 def waits_of(settings: Settings) -> Waits:

@@ -34,7 +34,8 @@ from registry.core.facts import (
     parse_time,
     rfc3339,
 )
-from registry.core.judgement import current_of
+from registry.core.health import Declared, hits, said
+from registry.core.judgement import Judgement, Judges, current_of
 from registry.core.lifecycle import Standing
 from registry.core.names import is_well_formed, parse
 from registry.core.places import ANYWHERE, Place, place_of
@@ -45,8 +46,10 @@ from registry.models import (
     BetaRow,
     EntryRow,
     EventRow,
+    EventServiceRow,
     EvidenceRow,
     RevisionRow,
+    ServiceRow,
     SourceRow,
     SourceRunRow,
     StandingRow,
@@ -99,6 +102,8 @@ FORGETS_FROM: Final = 10
 """Names below which a source is too small to tell forgetting from a change."""
 
 
+NAMES: Final = 100
+"""Services named of one event; `services` of the event counts all."""
 SEEN_WITHIN: Final = timedelta(days=30)
 """A service that was not seen with a beta for this long no longer counts as its user."""
 
@@ -320,7 +325,6 @@ def _sunset_event(session: Session, beta: Beta, end: date, days: int, now: datet
         beta=beta.name,
         feature=beta.feature,
         after={"sunset_on": end.isoformat(), "days": days},
-        services=beta.services,
     )
 
 
@@ -462,11 +466,23 @@ class Writer:
     def finish(self, as_of: datetime | None = None) -> tuple[Event, ...]:
         """Number the events, write them, and let readers know that something moved."""
         row = self._revision
+        hit = self._hit()
         numbered = tuple(
-            replace(event, id=row.event + place, batch=row.event + 1)
-            for place, event in enumerate(self._with_services(), start=1)
+            replace(
+                event,
+                id=row.event + place,
+                batch=row.event + 1,
+                services=event.services or len(hit[place - 1]),
+            )
+            for place, event in enumerate(self._events, start=1)
         )
         self.session.add_all(_event_row(event) for event in numbered)
+        self.session.flush()
+        self.session.add_all(
+            EventServiceRow(event=event.id, service=service)
+            for event, services in zip(numbered, hit, strict=True)
+            for service in services[:NAMES]
+        )
         row.event += len(numbered)
         if as_of is not None and (row.as_of is None or as_of > row.as_of):
             row.as_of = as_of
@@ -476,28 +492,33 @@ class Writer:
         self.session.flush()
         return numbered
 
-    def _with_services(self) -> list[Event]:
-        """Say of each event on a beta how many services it affects: those seen on its platform."""
-        asked = {event.beta for event in self._events if event.beta and not event.services}
+    def _hit(self) -> list[list[str]]:
+        """Return for each event the services that it hits: those whose own place it concerns."""
+        asked = {event.beta for event in self._events if event.beta}
+        seen: dict[str, list[tuple[str, Judgement]]] = {}
         if not asked:
-            return self._events
-        seen: dict[str, list[tuple[str, str]]] = {}
-        for beta, platform, service in self.session.execute(
-            sa.select(UsageRow.beta, UsageRow.platform, UsageRow.service)
+            return [[] for _ in self._events]
+        rows = self.session.execute(
+            sa.select(UsageRow, ServiceRow.platform, ServiceRow.model, ServiceRow.defaults)
+            .join(ServiceRow, ServiceRow.name == UsageRow.service)
             .where(UsageRow.beta.in_(sorted(asked)), UsageRow.last_seen >= self.now - SEEN_WITHIN)
-            .distinct()
-        ):
-            seen.setdefault(beta, []).append((platform, service))
-        return [_with_services(event, seen.get(event.beta or "", ())) for event in self._events]
-
-
-def _with_services(event: Event, seen: Iterable[tuple[str, str]]) -> Event:
-    found = {
-        service
-        for platform, service in seen
-        if event.platform is None or platform in ("", event.platform)
-    }
-    return replace(event, services=event.services or len(found))
+            .order_by(UsageRow.service)
+        ).all()
+        judges = None
+        for usage, *declared in rows:
+            judges = judges or Judges(snapshot(self.session), self.now.date())
+            item = said(judges, usage, Declared(*declared))
+            seen.setdefault(usage.beta, []).append((usage.service, item))
+        return [
+            list(
+                dict.fromkeys(
+                    service
+                    for service, item in seen.get(event.beta or "", ())
+                    if event.type != "usage.at_risk" and hits(event, item)
+                )
+            )
+            for event in self._events
+        ]
 
 
 # --- Evidence -------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ __all__ = [
     "DeliveryRow",
     "EntryRow",
     "EventRow",
+    "EventServiceRow",
     "EvidenceRow",
     "IdempotencyRow",
     "ImportRow",
@@ -165,6 +166,14 @@ class EventRow(Base):
             postgresql_where=sa.text("NOT fanned_out"),
         ),
     )
+
+
+class EventServiceRow(Base):
+    """A service that an event hit when it was recorded; of very many, the first ones."""
+
+    __tablename__ = "event_services"
+    event: Mapped[int] = mapped_column(sa.ForeignKey("events.id"), primary_key=True)
+    service: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
 
 
 class SourceRow(Base):
@@ -340,7 +349,8 @@ class DeliveryRow(Base):
     """One message on its way. Its id is the message's on every try.
 
     `tries` counts the attempts since it was made or redelivered by hand, which the schedule of retries
-    goes by; `attempts` counts all. While a try is under way, `next_attempt_at` is when it is given up.
+    goes by; `attempts` counts all. While a try is under way, `next_attempt_at` is when it is given up. A
+    `critical` one has threads of its own.
     """
 
     __tablename__ = "deliveries"
@@ -352,6 +362,7 @@ class DeliveryRow(Base):
     title: Mapped[str]
     note: Mapped[str | None]
     status: Mapped[str] = mapped_column(sa.String(16))
+    critical: Mapped[bool] = mapped_column(server_default=sa.false())
     attempts: Mapped[int]
     tries: Mapped[int]
     created_at: Mapped[datetime]
@@ -434,16 +445,29 @@ class ServiceRow(Base):
 
 
 class UsageRow(Base):
-    """That a service was seen with a beta: one row a service, environment, beta, source and platform.
+    """That a service was seen with a beta: one row a service, environment, beta, source and place.
 
-    Unknown platforms and instances are empty text, because a null is equal to nothing and so could not be
-    part of a key. `instance` tells scans apart and is empty for all else. The totals are those of the
-    last 30 days (today and the 29 before); of a scan, the places that the newest one found.
+    Unknown parts of the place and instances are empty text, because a null is equal to nothing and so
+    could not be part of a key. `instance` tells scans apart and is empty for all else. `models` are those
+    of which a release before told no counts of their own. The totals are those of the last 30 days (today
+    and the 29 before); of a scan, the lines of code that the newest one found.
     """
 
     __tablename__ = "usages"
     __table_args__ = (
-        sa.UniqueConstraint("service", "environment", "beta", "source", "platform", "instance"),
+        sa.UniqueConstraint(
+            "service",
+            "environment",
+            "beta",
+            "source",
+            "platform",
+            "api",
+            "hosting",
+            "region",
+            "model",
+            "endpoint",
+            "instance",
+        ),
     )
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     service: Mapped[str] = mapped_column(sa.String(128), sa.ForeignKey("services.name"))
@@ -451,6 +475,11 @@ class UsageRow(Base):
     beta: Mapped[str] = mapped_column(sa.String(128), index=True)
     source: Mapped[str] = mapped_column(sa.String(8))
     platform: Mapped[str] = mapped_column(sa.String(16))
+    api: Mapped[str] = mapped_column(sa.String(16), server_default="")
+    hosting: Mapped[str] = mapped_column(sa.String(16), server_default="")
+    region: Mapped[str] = mapped_column(sa.String(64), server_default="")
+    model: Mapped[str] = mapped_column(sa.String(128), server_default="")
+    endpoint: Mapped[str] = mapped_column(sa.String(64), server_default="")
     instance: Mapped[str] = mapped_column(sa.String(128))
     models: Mapped[list[Any]]
     first_seen: Mapped[datetime]

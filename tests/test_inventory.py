@@ -67,7 +67,8 @@ def tell(
 def users(database: Database, beta: str, now: datetime = NOW, **more: Any) -> list[Affected]:
     """Who is affected by what happens to a beta."""
     with database.read() as session:
-        return inventory.affected(session, [beta], now, **more)[beta]
+        judges = Judges(catalog.snapshot(session), now.date())
+        return inventory.affected(session, [beta], judges, now, **more)[beta]
 
 
 def service(database: Database, name: str = "checkout", now: datetime = NOW) -> Service:
@@ -302,7 +303,9 @@ def test_a_service_first_seen_with_a_beta_at_risk_is_told_once(database: Databas
     assert len(events(database, "usage.at_risk")) == 4
     with database.read() as session:
         assert inventory.names_affected(session, told) == {event.id: ["checkout"] for event in told}
-        by = inventory.affected_by(session, events(database, "usage.at_risk")[3], NOW)
+        last = events(database, "usage.at_risk")[3]
+        judges = Judges(catalog.snapshot(session), NOW.date())
+        by = inventory.affected_by(session, [last], judges, NOW)[last.id]
     assert [item.service for item in by] == ["billing"]
 
 
@@ -339,22 +342,22 @@ def test_refused_on_its_platform_only_puts_at_risk(database: Database) -> None:
 
 
 def test_events_carry_how_many_services_they_affect(database: Database) -> None:
-    """On the event's platform, or where nobody knows the platform; for 30 days."""
+    """Those whose own place it concerns, the Claude API where nobody told of one; for 30 days."""
     tell(database, LIVE, platform="vertex", service="v")
     tell(database, LIVE, platform="bedrock", service="b")
     tell(database, LIVE, service="somewhere")
     tell(database, LIVE, service="long-ago", window=(NOW - 31 * DAY, NOW - 31 * DAY))
     turn(database, LIVE, NOW + HOUR, platforms={"vertex": {"state": "refused"}})
     (event,) = events(database, "beta.refused")
-    assert (event.platform, event.services) == ("vertex", 2)
+    assert (event.platform, event.services) == ("vertex", 1)
     with database.read() as session:
-        assert inventory.names_affected(session, [event])[event.id] == ["somewhere", "v"]
+        assert inventory.names_affected(session, [event])[event.id] == ["v"]
         assert catalog.services_by_beta(session, NOW) == {LIVE: 3}
     turn(database, LIVE, NOW + 2 * HOUR, status="deprecated")
     assert events(database, "beta.deprecated")[-1].services == 3
 
 
-def test_affected_takes_platform_days_and_teams(database: Database) -> None:
+def test_affected_takes_days_and_teams(database: Database) -> None:
     """Each narrows; a beta without users has an empty list."""
     with database.write() as session:
         made = Declaration(name="v", team="red", owner="alice", contacts=("#red",))
@@ -363,13 +366,13 @@ def test_affected_takes_platform_days_and_teams(database: Database) -> None:
     tell(database, LIVE, platform="bedrock", service="b")
     tell(database, LIVE, service="somewhere")
     assert [item.service for item in users(database, LIVE)] == ["b", "somewhere", "v"]
-    on_vertex = users(database, LIVE, platform="vertex")
-    assert [item.service for item in on_vertex] == ["somewhere", "v"]
     assert [item.service for item in users(database, LIVE, days=5)] == ["b", "somewhere"]
     (red,) = users(database, LIVE, teams=["red"])
     assert (red.team, red.owner, red.contacts, red.count_24h) == ("red", "alice", ("#red",), 0)
     with database.read() as session:
-        assert inventory.affected(session, [GONE, "nobody"], NOW) == {GONE: [], "nobody": []}
+        judges = Judges(catalog.snapshot(session), NOW.date())
+        found = inventory.affected(session, [GONE, "nobody"], judges, NOW)
+        assert found == {GONE: [], "nobody": []}
         assert inventory.count_users(session, [LIVE, GONE], NOW, platform="bedrock") == 2
 
 
@@ -572,10 +575,10 @@ def test_rows_are_grouped_by_each_word(filled: Database) -> None:
 def test_users_of_a_beta_come_in_pages_with_their_radius(filled: Database) -> None:
     """In the order of service and environment."""
     with filled.read() as session:
-        wanted = Filter(betas=(LIVE,))
-        first = inventory.users(session, NOW, wanted, limit=1)
-        second = inventory.users(session, NOW, wanted, ("a", "default"))
-        radius = inventory.radius(session, NOW, wanted)
+        wanted, judge = Filter(betas=(LIVE,)), Judges(catalog.snapshot(session), NOW.date())
+        first = inventory.users(session, judge, NOW, wanted, limit=1)
+        second = inventory.users(session, judge, NOW, wanted, ("a", "default"))
+        radius = inventory.radius(session, judge, NOW, wanted)
     assert [(item.service, item.environment) for item in (*first, *second)] == [
         ("a", "default"), ("b", "prod"),
     ]  # fmt: skip

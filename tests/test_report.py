@@ -10,9 +10,10 @@ import pytest
 
 from registry import inventory
 from registry.core.facts import PlatformState
+from registry.core.judgement import HOME, lenient_place
 from registry.db import Database
 from registry.inventory.exposure import report as gathered
-from registry.report import KINDS, Finding, Location, Report, Use, expose, markdown
+from registry.report import SECTIONS, Finding, Location, Report, Use, expose, markdown
 from tests.factories import NOW, beta, snapshot
 
 START = NOW - timedelta(days=6)
@@ -30,10 +31,21 @@ WORLD = snapshot(
 )  # fmt: skip
 
 
-def use(name: str, count: int = 100, service: str = "shop", **more: Any) -> Use:
-    """A use of a beta by a client."""
-    given = {"environment": "prod", "source": "client", "last_seen": NOW, **more}
-    return Use(service=service, beta=name, count=count, **given)
+def use(
+    name: str,
+    count: int = 100,
+    service: str = "shop",
+    *,
+    platform: Any = None,
+    accepted: int = 0,
+    refused: int = 0,
+    **more: Any,
+) -> Use:
+    """A use of a beta by a client, in this hour."""
+    hours = ((inventory.hour_of(NOW), count, accepted, refused),) if count else ()
+    given = {"environment": "prod", "source": "client", "last_seen": NOW, "hours": hours, **more}
+    place = lenient_place(platform)
+    return Use(service=service, beta=name, place=place, placed=bool(platform), **given)
 
 
 def report(*uses: Use, **more: Any) -> Report:
@@ -41,9 +53,9 @@ def report(*uses: Use, **more: Any) -> Report:
     return expose(uses, WORLD, days=7, start=START, stop=NOW, **more)
 
 
-def kinds(made: Report) -> dict[str, str]:
-    """What is said of each beta."""
-    return {finding.beta: finding.kind for finding in made.findings}
+def sections(made: Report) -> dict[str, str]:
+    """Under what each beta is told."""
+    return {finding.beta: finding.section for finding in made.findings}
 
 
 def finding(made: Report, name: str) -> Finding:
@@ -56,11 +68,11 @@ def test_each_beta_gets_its_word_and_the_worst_comes_first() -> None:
     """What works is not mentioned."""
     uses = [use(name) for name in (OK, DONE, "typo-2026-01-01", DYING, GONE)]
     made = report(*uses, use(NOWHERE, platform="vertex"))
-    assert kinds(made) == {
-        GONE: "failing", NOWHERE: "failing", DYING: "deprecated", DONE: "dead_weight",
+    assert sections(made) == {
+        GONE: "fails", NOWHERE: "fails", DYING: "deprecated", DONE: "ga",
         "typo-2026-01-01": "unknown",
     }  # fmt: skip
-    order = [KINDS.index(item.kind) for item in made.findings]
+    order = [SECTIONS.index(item.section) for item in made.findings]
     assert order == sorted(order)
 
 
@@ -103,16 +115,42 @@ def test_requests_are_counted_from_below(
 def test_what_services_see_outweighs_what_is_known() -> None:
     """Refused though valid, accepted though retired: both are told as what they are."""
     made = report(use(OK, 40, refused=3), use(GONE, 40, accepted=40))
-    assert kinds(made) == {OK: "refusing", GONE: "contradicted"}
+    assert sections(made) == {OK: "refused_in_use", GONE: "fails"}
+    assert (finding(made, OK).seen, finding(made, GONE).seen) == ("refused", "accepted")
+
+
+def test_what_was_accepted_before_the_turn_fails_too() -> None:
+    """Only what is accepted in hours that began after it speaks against what is known."""
+    turned = NOW - timedelta(hours=3)
+    dead = replace(REFUSED, target="t", checked_at=turned)
+    known = beta(NOWHERE, platforms={"vertex": dead})
+    places = tuple(
+        replace(fact, since=turned) if fact.state == "refused" else fact for fact in known.places
+    )
+    world = replace(WORLD, betas={**WORLD.betas, NOWHERE: replace(known, places=places)})
+    hour = inventory.hour_of(NOW)
+    hours = ((hour - 5, 900, 900, 0), (hour, 12, 0, 12))
+    made = expose(
+        [use(NOWHERE, platform="vertex", hours=hours)], world, days=7, start=START, stop=NOW
+    )
+    assert (made.requests.failing, made.requests.total) == (912, 912)
+    assert finding(made, NOWHERE).requests == 912
+    assert made.services["failing"] == 1
 
 
 def test_a_model_that_alone_is_refused_is_a_bound_from_above() -> None:
-    """Counts are not kept by model."""
+    """Where a release before kept no counts by model."""
     from registry.core.facts import Exception_
 
     picky = beta(OK, exceptions=(Exception_(model="claude-old", accepted=False),))
     made = expose(
-        [use(OK, 90, models=("claude-old", "claude-new"))],
+        [
+            replace(
+                use(OK, 90),
+                place=replace(HOME, model="claude-new"),
+                others=(replace(HOME, model="claude-old"),),
+            )
+        ],
         replace(WORLD, betas={**WORLD.betas, OK: picky}), days=7, start=START, stop=NOW,
     )  # fmt: skip
     assert (made.requests.failing, made.requests.failing_at_most) == (0, 90)
@@ -139,7 +177,7 @@ def test_places_in_code_stand_with_those_who_send() -> None:
     assert made.findings[0].senders[0].locations == (place,)
     assert made.changes[0].locations == (place,)
     only = report(scan)
-    assert (only.findings[0].kind, only.findings[0].requests) == ("failing", 0)
+    assert (only.findings[0].section, only.findings[0].requests) == ("fails", 0)
     assert "Code that was scanned" in only.summary
 
 
@@ -152,7 +190,7 @@ def test_the_summary_can_be_understood() -> None:
     assert made.summary == (
         f"In 7 days, 3 services sent at least 1,010 requests with betas. At least 250 of them (24.8%) fail "
         f"or would have failed because of {GONE} on anthropic. 1 beta in use will end, the first on "
-        "2027-02-01. 1 beta can simply be deleted: the header does nothing. To be safe, 2 services of 1 "
+        "2027-02-01. 1 beta can simply be deleted: the header is not needed. To be safe, 2 services of 1 "
         "team must change the header as listed."
     )
     assert any("1 known service reported nothing" in sentence for sentence in made.cannot_know)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import feedparser  # type: ignore[import-untyped]
@@ -46,21 +47,61 @@ def scene(
         yield service, world, there
 
 
+def used(service: Service, name: str, on: str, hours_ago: int = 0, **counts: int) -> None:
+    """A service reports its use of the living beta on a platform."""
+    at = (datetime.now(UTC) - timedelta(hours=hours_ago)).isoformat()
+    report = {
+        "service": name, "environment": "production", "source": "client", "platform": on,
+        "window": {"start": at, "stop": at}, "items": [{"beta": LIVE, **counts}],
+    }  # fmt: skip
+    assert service.call("POST", "/v1/usages", "report", json=report).status_code < 300
+
+
+def answers(service: Service, name: str, on: str) -> dict[str, Any]:
+    """What every surface says of the beta as a service uses it on a platform."""
+
+    def items(path: str) -> list[Any]:
+        found: list[Any] = service.get(path, "read").json()["items"]
+        return found
+
+    query = {"betas": [LIVE], "platform": on}
+    checked = service.call("POST", "/v1/check", json=query).json()["betas"][0]
+    [listed] = [item for item in items("/v1/services") if item["name"] == name]
+    shown = service.get(f"/v1/services/{name}", "read").json()
+    [user] = [item for item in items(f"/v1/betas/{LIVE}/usages") if item["service"] == name]
+    report = service.get(f"/v1/report?platform={on}", "read").json()
+    [row] = items(f"/v1/inventory?beta={LIVE}&service={name}")
+    states = [item["key"] for item in items(f"/v1/inventory?group_by=status&service={name}")]
+    return {
+        "header": service.get(f"/v1/header?beta={LIVE}&platform={on}").status_code,
+        "check": checked["verdict"],
+        "services": (listed["health"], listed["betas"][0]["verdict"]),
+        "service": (shown["health"], shown["betas"][0]["verdict"], shown["betas"][0]["fails"]),
+        "usages": (user["verdict"], user["health"]),
+        "inventory": (row["verdict"], states),
+        "report": [(item["verdict"], item["requests"]) for item in report["findings"]],
+        "failing": (report["requests"]["failing"], report["requests"]["total"]),
+        "health": {word: report["services"][word] for word in ("failing", "at_risk", "ok")},
+    }
+
+
 def test_a_beta_dies_upstream_and_the_right_people_hear_of_it(
     start: Callable[..., Service],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A service reports its use; the simulator retires the beta; a signed webhook names the service."""
+    """It dies on one platform and lives on at another: a signed webhook names the one service that fails.
+
+    What was accepted before it died does not count against that, on any surface.
+    """
     with scene(start, monkeypatch, every="1s") as (service, world, there):
+        lives_on = {"platforms": {"vertex": {"state": "supported"}}, "reason": "seen to work"}
+        assert service.call("PATCH", f"/v1/betas/{LIVE}", "write", json=lives_on).is_success
         secret = service.call("POST", "/v1/subscriptions", "write", json={
             "name": "payments", "channel": "webhook", "url": f"http://127.0.0.1:{there.port}/",
             "filter": {"types": ["beta.retired", "beta.refused"]}, "only_if_used": True,
         }).json()["secret"]  # fmt: skip
-        report = {
-            "service": "checkout", "environment": "production", "source": "client",
-            "items": [{"beta": LIVE, "count": 7}],
-        }  # fmt: skip
-        assert service.call("POST", "/v1/usages", "report", json=report).status_code < 300
+        used(service, "checkout", "anthropic", hours_ago=2, count=900, accepted=900)
+        used(service, "search", "vertex", count=40, accepted=40)
         until(lambda: platform(service)["basis"] == "probed", "the first sweep")
         world.patch({"timeline": [{"at": 0, "beta": LIVE, "do": "refuse"}]})
         body = until(lambda: [b for b in bodies(there) if b["data"]["event"]], "the webhook")[0]
@@ -69,12 +110,41 @@ def test_a_beta_dies_upstream_and_the_right_people_hear_of_it(
         data = body["data"]
         assert (data["severity"], data["event"]["beta"]) == ("critical", LIVE)
         assert f"`{LIVE}` retired" in data["title"]
+        assert "1 service fails" in data["title"]
         assert [item["service"] for item in data["affected"]] == ["checkout"]
+        assert data["affected"][0]["verdict"] == "refused"
         assert data["action"]["do"] == "remove"
         assert (data["proof"]["target"], data["proof"]["refusals"]) == ("ours", 3)
         assert data["proof"]["request_id"]
-        assert any("count_tokens" in command for command in data["confirm"])
+        commands = [command for command in data["confirm"] if "count_tokens" in command]
+        assert all("$OUR_KEY" in command for command in commands)
+        assert not any("api.anthropic.com" in command for command in data["confirm"])
+        assert commands
         verify(there, secret)
+
+        used(service, "checkout", "anthropic", count=12, refused=12)
+        assert answers(service, "checkout", "anthropic") == {
+            "header": 422,
+            "check": "refused",
+            "services": ("failing", "refused"),
+            "service": ("failing", "refused", True),
+            "usages": ("refused", "failing"),
+            "inventory": ("refused", ["retired"]),
+            "report": [("refused", 912)],
+            "failing": (912, 912),
+            "health": {"failing": 1, "at_risk": 0, "ok": 0},
+        }
+        assert answers(service, "search", "vertex") == {
+            "header": 200,
+            "check": "ok",
+            "services": ("ok", "ok"),
+            "service": ("ok", "ok", False),
+            "usages": ("ok", "ok"),
+            "inventory": ("ok", ["active"]),
+            "report": [],
+            "failing": (0, 40),
+            "health": {"failing": 0, "at_risk": 0, "ok": 1},
+        }
 
     feed = feedparser.parse(service.get("/v1/changelog.atom?type=beta.retired").text)
     assert not feed.bozo
@@ -88,7 +158,7 @@ def test_a_beta_dies_upstream_and_the_right_people_hear_of_it(
     refused = service.get(f"/v1/header?beta={LIVE}")
     assert refused.status_code == 422
     shown: Any = service.get(f"/v1/changelog?beta={LIVE}&type=beta.retired", "read").json()["items"]
-    assert shown[0]["services"] == 1
+    assert (shown[0]["services"], shown[0]["affected"]) == (1, ["checkout"])
 
 
 def test_the_first_refusals_anywhere_lead_to_a_proven_alert(

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from registry import auth, imports, inventory
+from registry import auth, catalog, imports, inventory
 from registry.config import now
 from registry.core.batches import Mark
 from registry.core.errors import Conflict, Invalid
+from registry.core.judgement import Judges
 from registry.db import Database
 from tests.factories import NOW
 from tests.test_cli import filled, run
@@ -43,7 +44,8 @@ def record(database: Database, number: int, digest: str, *reports: inventory.Rep
 def counted(database: Database) -> int:
     """Requests in the inventory."""
     with database.read() as session:
-        return sum(item.count_24h for item in inventory.affected(session, [A], NOW)[A])
+        judges = Judges(catalog.snapshot(session), NOW.date())
+        return sum(item.count_24h for item in inventory.affected(session, [A], judges, NOW)[A])
 
 
 def test_a_batch_is_recorded_with_its_mark_or_not_at_all(database: Database) -> None:

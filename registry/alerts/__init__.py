@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -29,6 +30,7 @@ from registry.alerts.matching import read_filter, wants
 from registry.alerts.subscriptions import Address, Subscription
 from registry.core.errors import Conflict, Invalid, RegistryError
 from registry.core.facts import Event, Json, Snapshot
+from registry.core.judgement import HOME, judges_of
 from registry.db import Database
 from registry.models import EventRow, ObservationRow, SubscriptionRow
 from registry.sealing import Sealer
@@ -68,9 +70,11 @@ class Alerts:
         rules: Rules,
         clock: Callable[[], datetime],
         base_url: str,
+        upstreams: Mapping[str, messages.Upstream] = MappingProxyType({}),
     ) -> None:
         self._database, self._sealer, self._rules = database, sealer, rules
         self._clock, self._base_url = clock, base_url.rstrip("/")
+        self._upstreams = upstreams
         self._known = _Known()
         self._told = _Told()
         self._postponed: dict[int, float] = {}
@@ -312,14 +316,15 @@ class Alerts:
     def _gather(self, session: Session, ids: Sequence[int], team: str | None) -> _Gathered:
         """Gather what messages are made from; a team sees its own services first."""
         now = self._clock()
-        events = _events(session, ids)
+        events, snapshot = _events(session, ids), self._known.of(session)
+        hit = inventory.affected_by(session, events, judges_of(snapshot, now.date()), now)
         affected = {
             number: sorted(users, key=lambda user: user.team != team)
-            for number, users in _affected(session, events, now).items()
+            for number, users in hit.items()
         }
         facts = messages.Facts(
-            snapshot=self._known.of(session), affected=affected, proofs=_proofs(session, events),
-            base_url=self._base_url, now=now,
+            snapshot=snapshot, affected=affected, proofs=_proofs(session, events),
+            base_url=self._base_url, now=now, upstreams=self._upstreams,
         )  # fmt: skip
         if events:
             facts = replace(facts, grouped=messages.grouped_alerts(events, facts))
@@ -330,21 +335,27 @@ class Alerts:
     ) -> dict[str, Json]:
         """Tell how things stand with the betas that a subscription can hear of."""
         wanted = replace(read_filter(row.filter), types=(), teams=(), platforms=())
-        concerned = [
-            beta
+        home = facts.judges.at(HOME)
+        names = [
+            beta.name
             for beta in facts.snapshot.betas.values()
-            if wants(wanted, _stand_in(beta.name, beta.feature, facts.now), beta, ())
+            if wants(
+                wanted,
+                _stand_in(beta.name, beta.feature, facts.now),
+                home.beta(beta.name).status,
+                (),
+            )
         ]
         if row.only_if_used:
-            names = [beta.name for beta in concerned]
-            used = inventory.affected(session, names, facts.now, days=row.used_within_days)
+            days = row.used_within_days
+            used = inventory.affected(session, names, facts.judges, facts.now, days=days)
             mine = {
                 name
                 for name, users in used.items()
                 if any(row.team is None or user.team == row.team for user in users)
             }
-            concerned = [beta for beta in concerned if beta.name in mine]
-        return messages.standing(concerned, facts.now.date())
+            names = [name for name in names if name in mine]
+        return messages.standing(names, facts.judges, facts.now.date())
 
     def record(self, attempted: Iterable[Attempted]) -> None:
         """Write down how attempts went. One that cannot be recorded is logged and sent again later."""
@@ -437,24 +448,6 @@ def _events(session: Session, ids: Sequence[int]) -> list[Event]:
             .order_by(EventRow.id)
         )
         found += map(catalog.read_event, rows)
-    return found
-
-
-def _affected(
-    session: Session, events: Sequence[Event], now: datetime
-) -> dict[int, list[inventory.Affected]]:
-    """Return whom each event affects; the users of betas are asked for together."""
-    found: dict[int, list[inventory.Affected]] = {}
-    by_platform: dict[str | None, list[Event]] = {}
-    for event in events:
-        if event.type == "usage.at_risk":
-            found[event.id] = inventory.affected_by(session, event, now)
-        elif event.beta:
-            by_platform.setdefault(event.platform, []).append(event)
-    for platform, group in by_platform.items():
-        names = {event.beta for event in group if event.beta}
-        users = inventory.affected(session, names, now, platform=platform)
-        found |= {event.id: users[event.beta] for event in group if event.beta}
     return found
 
 

@@ -28,7 +28,10 @@ from registry.alerts.channels import Outcome
 from registry.alerts.matching import RETRIES, Filter, next_digest, read_filter, retry_after, wants
 from registry.alerts.subscriptions import of_team
 from registry.core.errors import Invalid, NotFound
-from registry.core.facts import Beta, Event, Json, Snapshot
+from registry.core.facts import Event, Json, Snapshot
+from registry.core.health import event_place
+from registry.core.judgement import judges_of
+from registry.core.wording import severity_of as grave
 from registry.models import AlertRow, AttemptRow, DeliveryRow, EventRow, SubscriptionRow
 
 __all__ = [
@@ -108,6 +111,7 @@ class Claim:
     note: str | None
     number: int
     tries: int
+    critical: bool = False
 
 
 # --- From events to deliveries --------------------------------------------------------------------
@@ -156,14 +160,14 @@ def fan_out(
         .returning(EventRow)
     )
     events = sorted((catalog.read_event(row) for row in rows), key=lambda event: event.id)
-    concerned = _Concerned(session, now)
+    concerned = _Concerned(session, events, snapshot, now)
     for row, asked in hearers:
         wanted = [
             event
             for event in events
-            if event.id > row.since_event and concerned.hears(row, asked, event, snapshot)
+            if event.id > row.since_event and concerned.hears(row, asked, event)
         ]
-        _enqueue(session, row, wanted, now)
+        _enqueue(session, row, wanted, concerned.critical, now)
     return len(events)
 
 
@@ -200,46 +204,56 @@ def _hearers(session: Session) -> list[tuple[SubscriptionRow, Filter]]:
 
 
 class _Concerned:
-    """Who is affected by the events of one transaction; asked once for each beta and platform."""
+    """Who is affected by the events of one transaction; asked once for all of them."""
 
-    def __init__(self, session: Session, now: datetime) -> None:
-        self._session, self._now = session, now
-        self._seen: dict[tuple[str, str | None, int], frozenset[str | None]] = {}
+    def __init__(
+        self, session: Session, events: Sequence[Event], snapshot: Snapshot, now: datetime
+    ) -> None:
+        self._session, self._events, self._now = session, events, now
+        self._snapshot = snapshot
+        self._judges = judges_of(snapshot, now.date())
+        self._seen: dict[int, dict[int, frozenset[str | None]]] = {}
+        self.critical = {event.id for event in events if grave(event, snapshot) == "critical"}
 
-    def hears(self, row: SubscriptionRow, filter: Filter, event: Event, snapshot: Snapshot) -> bool:
+    def hears(self, row: SubscriptionRow, filter: Filter, event: Event) -> bool:
         """Say whether a subscription wants an event."""
-        beta: Beta | None = snapshot.betas.get(event.beta or "")
+        status = None
+        if event.beta in self._snapshot.betas:
+            status = self._judges.there(event.beta, event_place(event)).status
         if not (row.only_if_used or filter.teams):
-            return wants(filter, event, beta, ())
+            return wants(filter, event, status, ())
         teams = self._teams(event, row.used_within_days)
         if row.only_if_used and not (teams if row.team is None else row.team in teams):
             return False
-        return wants(filter, event, beta, [team for team in teams if team])
+        return wants(filter, event, status, [team for team in teams if team])
 
     def _teams(self, event: Event, days: int) -> frozenset[str | None]:
-        """Return the teams whose services were seen with the event's beta; None stands for no team."""
-        if event.beta is None:
-            return frozenset()
-        if event.type == "usage.at_risk":  # it tells of one service, whoever else uses the beta
-            users = inventory.affected_by(self._session, event, self._now)
-            return frozenset(item.team for item in users)
-        key = event.beta, event.platform, days
-        if key not in self._seen:
-            found = inventory.affected(
-                self._session, [event.beta], self._now, platform=event.platform, days=days
+        """Return the teams whose services an event affects; None stands for no team."""
+        if days not in self._seen:
+            found = inventory.affected_by(
+                self._session, self._events, self._judges, self._now, days=days
             )
-            self._seen[key] = frozenset(item.team for item in found.get(event.beta, ()))
-        return self._seen[key]
+            self._seen[days] = {
+                number: frozenset(item.team for item in users) for number, users in found.items()
+            }
+        return self._seen[days][event.id]
 
 
 def _enqueue(
-    session: Session, row: SubscriptionRow, wanted: Sequence[Event], now: datetime
+    session: Session,
+    row: SubscriptionRow,
+    wanted: Sequence[Event],
+    critical: Collection[int],
+    now: datetime,
 ) -> None:
+    grave = {event.batch for event in wanted if event.id in critical}
     waits = row.schedule != "immediate" or (row.muted_until is not None and row.muted_until > now)
     made: dict[int, str | None] = {}
     for event in wanted:
         if event.batch not in made:
-            made[event.batch] = None if waits else add(session, row.id, "alert", now)
+            made[event.batch] = (
+                None if waits else add(session, row.id, "alert", now, critical=event.batch in grave)
+            )
     if wanted:
         session.execute(
             sa.insert(AlertRow),
@@ -251,10 +265,17 @@ def _enqueue(
 
 
 def add(
-    session: Session, subscription: int, kind: str, now: datetime, note: str | None = None
+    session: Session,
+    subscription: int,
+    kind: str,
+    now: datetime,
+    note: str | None = None,
+    *,
+    critical: bool = False,
 ) -> str:
     """Put a message on its way, to be sent at once. Returns its id, which all attempts share.
 
+    A `critical` one goes before all others, by threads of its own.
     Ids grow with time, and of one moment in the order in which they were made here.
     """
     place = next(_PLACES) % 0x1000000
@@ -262,7 +283,7 @@ def add(
     session.add(
         DeliveryRow(
             id=number, subscription=subscription, kind=kind, title="", note=note, status="pending",
-            attempts=0, tries=0, created_at=now, next_attempt_at=now,
+            critical=critical, attempts=0, tries=0, created_at=now, next_attempt_at=now,
         )
     )  # fmt: skip
     session.flush()
@@ -365,8 +386,8 @@ def set_right(session: Session, now: datetime) -> int:
     return put_off.rowcount  # type: ignore[attr-defined,no-any-return]  # an update has it
 
 
-def _due(now: datetime) -> sa.Select[Any]:
-    return (
+def _due(now: datetime, *, critical: bool | None = None) -> sa.Select[Any]:
+    found = (
         sa.select(DeliveryRow)
         .join(SubscriptionRow, SubscriptionRow.id == DeliveryRow.subscription)
         .where(
@@ -376,6 +397,7 @@ def _due(now: datetime) -> sa.Select[Any]:
             sa.or_(SubscriptionRow.hold_until.is_(None), SubscriptionRow.hold_until <= now),
         )
     )
+    return found if critical is None else found.where(DeliveryRow.critical.is_(critical))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -383,32 +405,55 @@ class Load:
     """What a process is sending: how many more it can, and how many by subscription.
 
     `slow` are the subscriptions whose last answer took long; they and those that fail get one message at
-    a time, and `slow_room` threads together.
+    a time, and `slow_room` threads together. What is critical is counted apart.
     """
 
     room: int
     slow_room: int
     in_flight: Mapping[int, int] = field(default_factory=dict)
     slow: Collection[int] = ()
+    critical_room: int = 0
+    critical_in_flight: Mapping[int, int] = field(default_factory=dict)
 
 
 def claim(session: Session, now: datetime, load: Load) -> list[Claim]:
-    """Claim the attempts for which there is room, the oldest of each subscription first."""
+    """Claim the attempts for which there is room: first what is critical, then the rest.
+
+    Of each subscription the oldest come first. What is critical has room of its own, also towards a slow
+    receiver whose other messages wait.
+    """
+    made = _claim_critical(session, now, load)
+    due = _due(now, critical=False)
     row = SubscriptionRow
-    due = _due(now).with_only_columns(row.id, row.failures).distinct().order_by(row.id)
-    made: list[Claim] = []
-    slow_room = load.slow_room
-    for number, failures in session.execute(due).all():
+    taken, slow_room = 0, load.slow_room
+    subscriptions = due.with_only_columns(row.id, row.failures).distinct().order_by(row.id)
+    for number, failures in session.execute(subscriptions).all():
         spared = bool(failures) or number in load.slow
         free = (1 if spared else PARALLEL) - load.in_flight.get(number, 0)
-        free = min(free, load.room - len(made), slow_room if spared else PARALLEL)
+        free = min(free, load.room - taken, slow_room if spared else PARALLEL)
         if free <= 0:
             continue
         slow_room -= free if spared else 0
-        query = _due(now).where(row.id == number)
-        query = query.order_by(DeliveryRow.next_attempt_at, DeliveryRow.id).limit(free)
-        made += [one for item in session.scalars(query) if (one := _claim(session, item, now))]
+        won = _claim_some(session, due.where(row.id == number), free, now)
+        taken += len(won)
+        made += won
     return made
+
+
+def _claim_critical(session: Session, now: datetime, load: Load) -> list[Claim]:
+    due, row = _due(now, critical=True), SubscriptionRow
+    made: list[Claim] = []
+    for number in session.scalars(due.with_only_columns(row.id).distinct().order_by(row.id)).all():
+        free = PARALLEL - load.critical_in_flight.get(number, 0)
+        free = min(free, load.critical_room - len(made))
+        if free > 0:
+            made += _claim_some(session, due.where(row.id == number), free, now)
+    return made
+
+
+def _claim_some(session: Session, due: sa.Select[Any], count: int, now: datetime) -> list[Claim]:
+    query = due.order_by(DeliveryRow.next_attempt_at, DeliveryRow.id).limit(count)
+    return [one for item in session.scalars(query) if (one := _claim(session, item, now))]
 
 
 PARALLEL: Final = 4
@@ -437,7 +482,7 @@ def _claim(session: Session, row: DeliveryRow, now: datetime) -> Claim | None:
         return None
     return Claim(
         delivery=row.id, subscription=row.subscription, kind=row.kind, note=row.note,
-        number=row.attempts + 1, tries=row.tries + 1,
+        number=row.attempts + 1, tries=row.tries + 1, critical=row.critical,
     )  # fmt: skip
 
 

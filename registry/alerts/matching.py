@@ -15,7 +15,7 @@ from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from registry.core.errors import Invalid
-from registry.core.facts import EVENT_TYPES, STATUSES, Beta, Event, Json
+from registry.core.facts import EVENT_TYPES, STATUSES, Event, Json
 from registry.core.names import PLATFORMS, is_well_formed, parse
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "SCHEDULES",
     "Filter",
     "Schedule",
+    "is_pending",
     "next_digest",
     "read_filter",
     "read_zone",
@@ -60,7 +61,8 @@ class Filter:
     """What a subscription wants to hear of. An empty member asks for nothing in particular.
 
     `types` may end in `.*`. An event without a platform concerns every platform of its beta. `teams`
-    are those whose services are affected. `backfill`: history, too.
+    are those whose services are affected. `backfill`: history, too. `pending`: also what a target has
+    begun to see and has not decided yet.
     """
 
     types: tuple[str, ...] = ()
@@ -70,6 +72,7 @@ class Filter:
     statuses: tuple[str, ...] = ()
     teams: tuple[str, ...] = ()
     backfill: bool = False
+    pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +113,12 @@ def read_filter(value: Json) -> Filter:
         raise Invalid(
             f"filter: {str(unknown[0])[:60]!r} is no member; use {', '.join(sorted(known))}."
         )
-    if not isinstance(value.get("backfill", False), bool):
-        raise Invalid("filter.backfill: say true or false.")
+    flags = {flag: value.get(flag, False) for flag in ("backfill", "pending")}
+    for flag, given in flags.items():
+        if not isinstance(given, bool):
+            raise Invalid(f"filter.{flag}: say true or false.")
     lists = {member: _read_words(member, value.get(member)) for member in _LISTS}
-    made = Filter(**lists, backfill=value.get("backfill", False))
+    made = Filter(**lists, **flags)
     _check_possible(made)
     return made
 
@@ -167,14 +172,13 @@ def read_zone(name: str) -> ZoneInfo:
 # --- Who hears of what ----------------------------------------------------------------------------
 
 
-def wants(filter: Filter, event: Event, beta: Beta | None, teams: Collection[str]) -> bool:
+def wants(filter: Filter, event: Event, status: str | None, teams: Collection[str]) -> bool:
     """Say whether a filter lets an event through.
 
-    `beta` is the event's as it is now; `teams` are those with affected services.
+    `status` is that of its beta where it happened, as it is now; `teams` are those with affected services.
     """
-    if event.backfill and not filter.backfill:
+    if (event.backfill and not filter.backfill) or (is_pending(event) and not filter.pending):
         return False
-    status = beta.status if beta is not None else None
     return (
         (not filter.types or any(_is_of(event.type, kind) for kind in filter.types))
         and (not filter.betas or event.beta in filter.betas)
@@ -183,6 +187,20 @@ def wants(filter: Filter, event: Event, beta: Beta | None, teams: Collection[str
         and (not filter.statuses or status in filter.statuses)
         and (not filter.teams or not set(teams).isdisjoint(filter.teams))
     )
+
+
+def is_pending(event: Event) -> bool:
+    """Say whether an event only tells what a target has begun to see: nothing is decided by it."""
+    if event.type != "beta.changed" or event.before == event.after:
+        return False
+    return _decided(event.before) == _decided(event.after)
+
+
+def _decided(side: Json) -> Json:
+    """Return a side of an event without what is pending."""
+    if isinstance(side, Mapping):
+        return {key: _decided(member) for key, member in side.items() if key != "pending"}
+    return [_decided(member) for member in side] if isinstance(side, list) else side
 
 
 def _is_of(type: str, kind: str) -> bool:

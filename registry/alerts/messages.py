@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
 from html import escape
@@ -21,8 +21,9 @@ from registry.alerts import placeholders
 from registry.alerts.sending import Message
 from registry.core import diagnosis
 from registry.core.facts import Beta, Event, Json, Snapshot, rfc3339, to_json
-from registry.core.resolution import Ask, resolve
-from registry.core.wording import Told, page, plain, severity, tell
+from registry.core.judgement import HOME, VERDICTS, Judgement, Judges, judges_of
+from registry.core.places import KNOWN_PLACES, Place
+from registry.core.wording import judged, page, plain, severity_of, tell
 from registry.inventory import Affected
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
     "SHOWN",
     "Facts",
     "Proof",
+    "Upstream",
     "about",
     "compose",
     "grouped_alerts",
@@ -78,6 +80,12 @@ class Facts:
     base_url: str
     now: datetime
     grouped: Mapping[str, Json] | None = None
+    upstreams: Mapping[str, Upstream] = field(default_factory=dict)
+
+    @property
+    def judges(self) -> Judges:
+        """The judges of the snapshot."""
+        return judges_of(self.snapshot, self.now.date())
 
 
 # --- One alert ------------------------------------------------------------------------------------
@@ -88,20 +96,32 @@ def about(event: Event, facts: Facts) -> dict[str, Json]:
     beta = facts.snapshot.betas.get(event.beta or "")
     affected = facts.affected.get(event.id, ())
     services = {item.service for item in affected}
-    told = tell(event, facts.snapshot, services=len(services) if affected else None)
+    # The title counts those that fail as their own page says it.
+    grave = severity_of(event, facts.snapshot) == "critical"
+    failing = {item.service for item in affected if not grave or item.health == "failing"}
+    told = tell(event, facts.snapshot, services=len(failing) if affected else None)
+    place = min(
+        (item.place for item in affected),
+        key=lambda place: _gravity(event, place, facts),
+        default=None,
+    )
     return {
         "event": {**to_json(event), "affected": sorted(services)},
         "severity": told.severity,
         "title": told.title,
         "text": told.text,
         "beta": _beta(beta) if beta else None,
-        "affected": [_affected(item) for item in affected[:SHOWN]],
+        "affected": [_affected(event, item, facts) for item in affected[:SHOWN]],
         "affected_total": len(affected),
-        "action": _action(event, beta, told, facts),
+        "action": _action(event, place, facts),
         "proof": to_json(facts.proofs.get(event.id)),
         "confirm": _confirm(event, beta, facts),
         "links": _links(facts.base_url, event.beta, page(event, facts.snapshot)),
     }
+
+
+def _gravity(event: Event, place: Place, facts: Facts) -> int:
+    return VERDICTS.index(facts.judges.there(event.beta or "", place).verdict)
 
 
 def _beta(beta: Beta) -> dict[str, Json]:
@@ -109,41 +129,46 @@ def _beta(beta: Beta) -> dict[str, Json]:
     return {**shown, "platforms": {place: known.state for place, known in beta.platforms.items()}}
 
 
-def _affected(item: Affected) -> dict[str, Json]:
+def _affected(event: Event, item: Affected, facts: Facts) -> dict[str, Json]:
     return {
         "service": item.service, "environment": item.environment, "team": item.team,
         "owner": item.owner, "platform": item.platform, "last_seen": rfc3339(item.last_seen),
         "count_24h": item.count_24h, "refused_24h": item.refused_24h,
         "locations": [to_json(place) for place in item.locations[:SHOWN]],
+        "place": to_json(item.place), "verdict": item.verdict, "health": item.health,
+        "action": _action(event, item.place, facts),
     }  # fmt: skip
 
 
-def _action(event: Event, beta: Beta | None, told: Told, facts: Facts) -> dict[str, Json]:
-    """Say what to do: the value to send before and after it."""
-    do = _what_to_do(event, beta, told)
-    before = _value(facts, [beta.name], event) if beta and do in ("remove", "replace") else ""
-    before = before or (beta.name if beta else "")
-    after = {"replace": told.instead or "", "remove": ""}.get(do, before)
+def _action(event: Event, place: Place | None, facts: Facts) -> dict[str, Json]:
+    """Say what to do at a place, else where the event happened: the value to send before and after it."""
+    said = judged(event, facts.snapshot)
+    if said is not None and place is not None:
+        said = facts.judges.there(said.name, place)
+    do = _what_to_do(event, said)
+    instead = said.use_instead if said is not None and do == "replace" else None
+    before = (",".join(said.names) or said.name) if said is not None else ""
+    after = before if do not in ("remove", "replace") else ""
+    if said is not None and instead:
+        after = ",".join(facts.judges.there(instead, said.place).names)
+    goes = said is not None and do in ("remove", "replace")
     return {
         "do": do,
-        "with": told.instead if do == "replace" else None,
-        "body_fields": list(beta.body_fields) if beta and do in ("remove", "replace") else [],
-        "docs_url": beta.docs_url if beta else None,
+        "with": instead,
+        "body_fields": list(said.body_fields) if said is not None and goes else [],
+        "docs_url": said.beta.docs_url if said is not None and said.beta is not None else None,
         "value_before": before,
         "value_after": after,
     }
 
 
-def _what_to_do(event: Event, beta: Beta | None, told: Told) -> str:
-    kind = event.type
-    if kind in _ENDS and beta is not None:
-        gone = beta.status != "retired" and kind == "beta.superseded"
-        if told.instead and told.instead != beta.name:
+def _what_to_do(event: Event, said: Judgement | None) -> str:
+    if said is not None and event.type in (*_ENDS, "beta.ga"):
+        if said.use_instead and (said.fails or said.at_risk or said.issue == "superseded"):
             return "replace"
-        return "wait" if gone else "remove"
-    if kind == "beta.ga" and beta is not None and beta.header_effect == "ignored":
-        return "remove"
-    return "wait" if kind in _UNDECIDED else "nothing"
+        if said.fails or said.at_risk or said.needless:
+            return "remove"
+    return "wait" if event.type in (*_UNDECIDED, "beta.superseded") else "nothing"
 
 
 _ENDS: Final = frozenset(
@@ -160,25 +185,36 @@ _UNDECIDED: Final = frozenset(
 )  # fmt: skip
 
 
-def _value(facts: Facts, names: Sequence[str], event: Event) -> str:
-    """Return the value as it is sent where the event happened: a platform may know other names."""
-    asked = Ask(
-        requested=tuple(("beta", name) for name in names), platform=event.platform or "anthropic",
-        policy="advise",
-    )  # fmt: skip
-    return resolve(facts.snapshot, asked, facts.now.date()).value
-
-
 def _confirm(event: Event, beta: Beta | None, facts: Facts) -> list[str]:
     if beta is None or event.type not in _ENDS | {"beta.restricted", "beta.restored"}:
         return []
     proof = facts.proofs.get(event.id)
-    if proof is not None:
-        own = [f"beta-registry probe {proof.target} --beta {beta.name}"]
-        if event.platform not in (None, "anthropic"):
-            return own
-        return [*diagnosis.commands([beta.name], event.platform, proof.model), *own]
-    return diagnosis.commands([beta.name], event.platform, None)
+    if proof is None:
+        return diagnosis.commands([beta.name], event.platform, None)
+    own = [f"beta-registry probe {proof.target} --beta {beta.name}"]
+    if event.platform not in (None, "anthropic"):
+        return own
+    upstream = facts.upstreams.get(proof.target, Upstream())
+    made = diagnosis.commands([beta.name], event.platform, proof.model)
+    return [*(upstream.names(command) for command in made), *own]
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where a target's requests go, and in which variable its key stands."""
+
+    base_url: str | None = None
+    api_key_env: str | None = None
+
+    def names(self, command: str) -> str:
+        """Put these into a command that asks the usual address with the usual key."""
+        if self.base_url:
+            command = command.replace(_ADDRESS, self.base_url.rstrip("/"))
+        return command.replace(_KEY, f"${self.api_key_env}") if self.api_key_env else command
+
+
+_ADDRESS: Final = "${ANTHROPIC_BASE_URL:-https://api.anthropic.com}"
+_KEY: Final = "$ANTHROPIC_API_KEY"
 
 
 def _links(base_url: str, name: str | None = None, path: str = "/") -> dict[str, Json]:
@@ -265,7 +301,7 @@ def _ordered(events: Sequence[Event], facts: Facts) -> list[Event]:
     """Return the events that are written out, the gravest first."""
 
     def rank(event: Event) -> tuple[int, int, int]:
-        gravity = _GRAVITY[severity(event, facts.snapshot.betas.get(event.beta or ""))]
+        gravity = _GRAVITY[severity_of(event, facts.snapshot)]
         place = _FIRST.index(event.type) if event.type in _FIRST else len(_FIRST)
         return gravity, place, event.id
 
@@ -304,21 +340,22 @@ def _without_event(
     }  # fmt: skip
 
 
-def standing(betas: Sequence[Beta], today: date) -> dict[str, Json]:
+def standing(betas: Sequence[str], judges: Judges, today: date) -> dict[str, Json]:
     """Tell how things stand with some betas: how many there are, what ends soon, what fails where."""
+    home = [judges.at(HOME).beta(name) for name in betas]
     counts: dict[str, int] = {}
-    for beta in betas:
-        counts[beta.status] = counts.get(beta.status, 0) + 1
+    for item in home:
+        counts[item.status] = counts.get(item.status, 0) + 1
     ending = sorted(
-        (beta.sunset_on, beta.name)
-        for beta in betas
-        if beta.sunset_on and beta.sunset_on >= today and beta.status != "retired"
+        (item.sunset_on, item.name)
+        for item in home
+        if item.sunset_on and item.sunset_on >= today and item.status != "retired"
     )
     refused = [
-        {"beta": beta.name, "platform": platform}
-        for beta in betas
-        for platform, known in beta.platforms.items()
-        if known.state == "refused" and known.basis == "probed"
+        {"beta": name, "platform": place.platform, "place": place.slug}
+        for name in betas
+        for place in KNOWN_PLACES.values()
+        if (said := judges.at(place).beta(name)).state == "refused" and said.basis == "probed"
     ]
     return {
         "counts": counts,

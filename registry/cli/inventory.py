@@ -371,14 +371,14 @@ def _who(options: Options, name: str, asked: Params) -> Any:
         path = f"/v1/betas/{_path(name)}/usages"
         whole = call(options, "GET", path, params={**asked, "limit": 1})
         return {**whole, "items": _remote(options, path, asked), "next": None}
-    with _local(options) as (session, _judge):
+    with _local(options) as (session, judge):
         from registry import inventory
         from registry.core.facts import to_json
 
         wanted = _filter({**asked, "beta": [name],
                           "platform": [asked["platform"]] if "platform" in asked else []})  # fmt: skip
-        found = inventory.users(session, now(), wanted, limit=100_000)
-        radius = inventory.radius(session, now(), wanted)
+        found = inventory.users(session, judge, now(), wanted, limit=100_000)
+        radius = inventory.radius(session, judge, now(), wanted)
         return {"items": to_json(found), "next": None, "radius": to_json(radius)}
 
 

@@ -467,20 +467,20 @@ def _report(options: Options, query: Mapping[str, Any]) -> Json:
 
 
 def _print_report(found: Json) -> None:
-    from registry.report import TITLES, place_text, senders_text
+    from registry.report import TITLES, place_text, senders_text, where
 
     click.echo(f"{found['summary']}\n")
     rows = [
         (
-            TITLES[item["kind"]], item["beta"], item["platform"], f"{item['requests']:,}",
+            TITLES[item["section"]], item["beta"], where(item["place"]), f"{item['requests']:,}",
             item["ends_on"], senders_text(item["senders"]), item["advice"],
         )
         for item in found["findings"]
     ]  # fmt: skip
-    columns = ("WHAT", "BETA", "PLATFORM", "REQUESTS", "ENDS", "SERVICES", "WHAT TO DO")
+    columns = ("WHAT", "BETA", "PLACE", "REQUESTS", "ENDS", "SERVICES", "WHAT TO DO")
     print_table(columns, rows, "Nothing to change.")
     for change in found["changes"]:
-        click.echo(f"\n{change['service']} ({change['environment']}) on {change['platform']}")
+        click.echo(f"\n{change['service']} ({change['environment']}) on {where(change['place'])}")
         click.echo(f"  sends    {change['value_before']}")
         click.echo(f"  should   {'omit the header' if change['omit'] else change['value_after']}")
         if change["body_fields"]:

@@ -230,7 +230,8 @@ class PlaceFact:
 
     `state` is `unknown` where only a status or a date is stated. `at` is the day for which the evidence
     speaks: None when its source states none, and then nothing is newer because of it. `disputed` names
-    what contradicts it. `target` and `checked_at` say who found it by probing, and when last.
+    what contradicts it. `target` and `checked_at` say who found it by probing, and when last; `since` is
+    when the state was seen to begin.
     """
 
     place: Place
@@ -248,6 +249,7 @@ class PlaceFact:
     at: datetime | None = None
     target: str | None = None
     checked_at: datetime | None = None
+    since: datetime | None = None
     pending: Mapping[str, Json] | None = None
     disputed: str | None = None
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from typing import Final, Literal, get_args
 
@@ -90,6 +90,10 @@ Verdict = Literal[
 """In the order of rule 0: what fails, then what is told."""
 VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 FAILS: Final[frozenset[Verdict]] = frozenset(VERDICTS[: VERDICTS.index("conflict") + 1])
+_OF_STATE: Final = frozenset(
+    {"refused", "wrong_model", "wrong_endpoint", "restricted", "unproven", "ok"}
+)
+"""Verdicts that the state at the place decides."""
 _NEEDS_CARE: Final = frozenset({"deprecated", "not_needed", "no_effect", "unknown"})
 
 Issue = Literal["retired", "refused", "deprecated", "ga", "superseded", "unknown"]
@@ -192,6 +196,18 @@ class Judgement:
     def at_risk(self) -> bool:
         """Say whether requests with it fail or will fail, or its header does nothing any more."""
         return self.issue in ("retired", "refused", "deprecated")
+
+    @property
+    def turned_at(self) -> datetime | None:
+        """Return from when on answers speak of what holds now: those before its turn say nothing of it.
+
+        Where only the day of the turn is known, it is the end of that day.
+        """
+        if self.verdict in _OF_STATE and self.fact is not None and self.fact.since is not None:
+            return self.fact.since
+        if self.since is None or self.since == date.max:
+            return None
+        return datetime.combine(self.since + timedelta(days=1), time(), UTC)
 
     @property
     def severity(self) -> int:
@@ -800,9 +816,9 @@ def _needless(known: _Known) -> bool:
 
 def _since(known: _Known, verdict: Verdict) -> date | None:
     """Return since when the verdict holds, as far as a source says."""
-    if verdict in ("refused", "wrong_model", "wrong_endpoint", "restricted", "unproven", "ok"):
-        fact = known.fact
-        return fact.at.date() if fact is not None and fact.at is not None else None
+    if verdict in _OF_STATE:
+        moment = (known.fact.since or known.fact.at) if known.fact is not None else None
+        return moment.date() if moment is not None else None
     if known.status_fact is not None and known.status_fact.at is not None:
         return known.status_fact.at.date()
     return known.beta.status_since
@@ -1015,6 +1031,10 @@ class Judges:
         Without a platform the Claude API is meant, and InvokeModel without an API of Bedrock. Of a name
         that is not known it says no more than that: looking for similar ones would take its time.
         """
+        return self.there(name, lenient_place(platform, api, hosting, region, model, endpoint))
+
+    def there(self, name: str, place: Place) -> Judgement:
+        """Judge a name at the place where it was seen, as a call does."""
         if not self.index.knows(name):
             return Judgement(
                 requested=name,
@@ -1025,7 +1045,7 @@ class Judges:
                 detail=f"{name[:140]} is not in the registry.",
                 issue="unknown",
             )
-        return self.at(lenient_place(platform, api, hosting, region, model, endpoint)).beta(name)
+        return self.at(place).beta(name)
 
     def knows(self, name: str) -> bool:
         """Say whether a name is a beta of the registry, or goes by this name on some platform."""

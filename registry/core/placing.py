@@ -298,6 +298,7 @@ def _probed(fact: PlaceFact, found: _Found | None, deciding: Mapping[str, Claim]
         at=speaking.checked_at,
         target=speaking.target,
         checked_at=speaking.checked_at,
+        since=speaking.since,
         pending=to_json(pending(speaking)),
         disputed=None,
     )

@@ -1,9 +1,10 @@
 """What an event means to a person: its title, its severity, and its sentence.
 
     tell(event, snapshot)      all of it, with what to use instead looked up
-    headline(event, beta)      one line: what, since when, who is hit, what to do
-    sentence(event, beta)      what changed, since when, how we know, what instead, who is affected
-    severity(event, beta)      whether requests fail now
+    judged(event, snapshot)    what holds of its beta where it happened
+    headline(event, said)      one line: what, since when, who is hit, what to do
+    sentence(event, said)      what changed, since when, how we know, what instead, who is affected
+    severity(event, said)      whether requests fail now
     page(event, snapshot)      where a person reads on
 
 One table, `_WORDS`, holds what is said of each type of event. The words are plain text on one line:
@@ -21,9 +22,21 @@ from typing import Final, Literal, TypeAlias
 from urllib.parse import quote
 
 from registry.core.facts import Beta, Event, EventType, Json, Snapshot
-from registry.core.judgement import Judge, lenient_place
+from registry.core.health import PARTS, event_place
+from registry.core.judgement import Judgement, Judges, lenient_place
 
-__all__ = ["Severity", "Told", "headline", "page", "plain", "sentence", "severity", "tell"]
+__all__ = [
+    "Severity",
+    "Told",
+    "headline",
+    "judged",
+    "page",
+    "plain",
+    "sentence",
+    "severity",
+    "severity_of",
+    "tell",
+]
 
 Severity = Literal["critical", "warning", "info"]
 
@@ -48,40 +61,66 @@ class Told:
 
 
 def tell(event: Event, snapshot: Snapshot | None, *, services: int | None = None) -> Told:
-    """Tell an event with what is known now of its beta, and of what replaces it."""
-    beta = snapshot.betas.get(event.beta or "") if snapshot else None
+    """Tell an event with what holds now of its beta where it happened, and of what replaces it there."""
+    said = judged(event, snapshot)
     instead = None
-    if beta is not None and snapshot is not None and event.type in _DYING:
-        stated = event.type == "beta.superseded" and _member(event, beta, "superseded_by")
-        judge = Judge(snapshot.betas, lenient_place(event.platform))
-        instead = stated or judge.replacement(beta)
+    if said is not None and said.beta is not None and snapshot is not None and event.type in _DYING:
+        judge = _judges(snapshot).at(said.place)
+        instead = said.use_instead or judge.replacement(said.beta)
     return Told(
-        title=headline(event, beta, services=services, instead=instead),
-        text=sentence(event, beta, services=services, instead=instead),
-        severity=severity(event, beta),
+        title=headline(event, said, services=services, instead=instead),
+        text=sentence(event, said, services=services, instead=instead),
+        severity=severity(event, said),
         instead=instead,
     )
 
 
+def judged(event: Event, snapshot: Snapshot | None) -> Judgement | None:
+    """Return what holds of an event's beta where it happened; None for what is not in the registry."""
+    if snapshot is None or event.beta not in snapshot.betas:
+        return None
+    place = event_place(event)
+    usual = lenient_place(*(getattr(place, part) for part in PARTS))
+    return _judges(snapshot).there(event.beta, usual)
+
+
+_latest: Final[list[Judges]] = []
+
+
+def _judges(snapshot: Snapshot) -> Judges:
+    """Return the judges of a snapshot; the day plays no part where facts are fresh."""
+    if not _latest or _latest[-1].snapshot is not snapshot:
+        _latest[:] = [Judges(snapshot, snapshot.as_of.date())]
+    return _latest[-1]
+
+
 def headline(
-    event: Event, beta: Beta | None, *, services: int | None = None, instead: str | None = None
+    event: Event,
+    said: Judgement | None,
+    *,
+    services: int | None = None,
+    instead: str | None = None,
 ) -> str:
     """Return the title: one line.
 
-    "`X` refused on bedrock since 02:41 UTC: 3 services fail. Replace by `Y`." Without `instead`, the
-    stated successor of the beta is named; without `services`, the event's count.
+    "`X` refused on bedrock since 02:41 UTC: 3 services fail. Replace by `Y`." Without `services` it is the
+    event's count.
     """
-    case = _case(event, beta, services, instead, brief=True)
+    case = _case(event, said, services, instead, brief=True)
     words = _WORDS[event.type]
     hit = _hit(case) if words.hits else ""
     return _joined([f"{words.what(case)}{': ' if hit else ''}{hit}", words.do(case)])
 
 
 def sentence(
-    event: Event, beta: Beta | None, *, services: int | None = None, instead: str | None = None
+    event: Event,
+    said: Judgement | None,
+    *,
+    services: int | None = None,
+    instead: str | None = None,
 ) -> str:
     """Return what a person understands: what changed, since when, how we know, and what to do."""
-    case = _case(event, beta, services, instead, brief=False)
+    case = _case(event, said, services, instead, brief=False)
     words = _WORDS[event.type]
     reason = plain(event.reason) if words.reason else ""
     what = words.what(case)
@@ -96,8 +135,13 @@ def sentence(
     )
 
 
-def severity(event: Event, beta: Beta | None) -> Severity:
-    """Say how bad it is.
+def severity_of(event: Event, snapshot: Snapshot | None) -> Severity:
+    """Say how bad an event is, by what holds now where it happened."""
+    return severity(event, judged(event, snapshot))
+
+
+def severity(event: Event, said: Judgement | None) -> Severity:
+    """Say how bad it is; `said` is the judgement of its beta where it happened.
 
     - `critical`: requests fail now. A beta is retired and not accepted any more; a platform refuses it;
       services report refusals, or begin to use such a beta.
@@ -112,7 +156,7 @@ def severity(event: Event, beta: Beta | None) -> Severity:
     if event.backfill:
         return "info"
     rule = _WORDS[event.type].severity
-    return rule(event, beta) if callable(rule) else rule
+    return rule(event, said) if callable(rule) else rule
 
 
 # --- What an event is about -----------------------------------------------------------------------
@@ -123,10 +167,14 @@ class _Case:
     """One event, made ready to be told."""
 
     event: Event
-    beta: Beta | None
+    said: Judgement | None
     instead: str | None
     services: int
     brief: bool
+
+    @property
+    def beta(self) -> Beta | None:
+        return self.said.beta if self.said is not None else None
 
     @property
     def name(self) -> str:
@@ -168,12 +216,12 @@ class _Case:
 
 
 def _case(
-    event: Event, beta: Beta | None, services: int | None, instead: str | None, *, brief: bool
+    event: Event, said: Judgement | None, services: int | None, instead: str | None, *, brief: bool
 ) -> _Case:
     return _Case(
         event=event,
-        beta=beta,
-        instead=instead or _member(event, beta, "superseded_by"),
+        said=said,
+        instead=instead,
         services=event.services if services is None else services,
         brief=brief,
     )
@@ -248,7 +296,7 @@ def _noun(case: _Case) -> str:
 def _hit(case: _Case) -> str:
     if not case.services:
         return ""
-    fails = severity(case.event, case.beta) == "critical"
+    fails = severity(case.event, case.said) == "critical"
     one, many = ("fails", "fail") if fails else ("uses it", "use it")
     return f"{case.services} {_noun(case)} {one if case.services == 1 else many}"
 
@@ -289,7 +337,7 @@ def _proof(case: _Case) -> str:
 # --- What is said of each type --------------------------------------------------------------------
 
 _Say: TypeAlias = Callable[[_Case], str]
-_Rule: TypeAlias = Callable[[Event, Beta | None], Severity]
+_Rule: TypeAlias = Callable[[Event, Judgement | None], Severity]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,9 +419,8 @@ def _current(case: _Case) -> str:
 
 
 def _at_risk(case: _Case) -> str:
-    status = case.member("status")
-    known = status in ("retired", "deprecated")
-    state = f"which is {status}" if known else "which is refused or ends"
+    issue = _mapping(case.event.after).get("issue")
+    state = f"which is {plain(issue)}" if issue else "which is refused or ends"
     return f"{case.name}, {state}, has been in use{case.on}{case.since}"
 
 
@@ -395,7 +442,7 @@ def _replace(case: _Case) -> str:
     if case.instead and case.instead != case.event.beta:
         verb = "Replace by" if case.brief else "Use instead:"
         return f"{verb} {_quoted(case.instead)}"
-    if severity(case.event, case.beta) == "critical":
+    if severity(case.event, case.said) == "critical":
         return "Remove it" if case.brief else "No replacement is known: remove it"
     return "" if case.brief else "No replacement is known"
 
@@ -407,33 +454,35 @@ def _needless(case: _Case) -> str:
     }.get(str(case.member("header_effect")), "The header may not be needed any more")
 
 
-def _retired_rule(event: Event, beta: Beta | None) -> Severity:
-    return "warning" if _member(event, beta, "accepted") else "critical"
+def _retired_rule(event: Event, said: Judgement | None) -> Severity:
+    accepted = _mapping(event.after).get("accepted")
+    fails = not accepted if accepted is not None else said is None or said.fails
+    return "critical" if fails else "warning"
 
 
-def _refused_rule(event: Event, beta: Beta | None) -> Severity:
-    gated = beta is not None and beta.gate in ("org", "internal")
+def _refused_rule(event: Event, said: Judgement | None) -> Severity:
+    gated = said is not None and said.beta is not None and said.beta.gate in ("org", "internal")
     was = _state(event, event.before).get("state")
     return "info" if gated and was != "supported" else "critical"
 
 
-def _at_risk_rule(event: Event, beta: Beta | None) -> Severity:
+def _at_risk_rule(_event: Event, said: Judgement | None) -> Severity:
     """A dead or refused beta that comes into use fails at once; a dying one will."""
-    if beta is None:
-        return "warning"
-    if beta.status == "retired":
-        return _retired_rule(event, beta)
-    here = next((state for p, state in beta.platforms.items() if p == event.platform), None)
-    return "critical" if here is not None and here.state == "refused" else "warning"
+    return "critical" if said is not None and said.fails else "warning"
 
 
-def _dated(event: Event, _beta: Beta | None) -> Severity:
+def _dated(event: Event, _said: Judgement | None) -> Severity:
     return "warning" if _mapping(event.after).get("sunset_on") else "info"
 
 
-def _listed_rule(_event: Event, beta: Beta | None) -> Severity:
+def _listed_rule(_event: Event, said: Judgement | None) -> Severity:
     """Who is generally available or dead leaves the list as he should."""
-    return "info" if beta is not None and beta.status in ("ga", "retired") else "warning"
+    return "info" if said is not None and said.status in ("ga", "retired") else "warning"
+
+
+def _superseded(case: _Case) -> str:
+    stated = case.member("superseded_by")
+    return f"{case.name} is superseded" + (f" by {_quoted(stated)}" if stated else "")
 
 
 _WORDS: Final[dict[EventType, _Words]] = {
@@ -442,7 +491,7 @@ _WORDS: Final[dict[EventType, _Words]] = {
     "beta.ga": _Words(what=_is("generally available"), do=_needless, hits=True),
     "beta.retired": _Words(what=_retired, severity=_retired_rule, do=_replace, hits=True),
     "beta.restored": _Words(what=_is("accepted again"), hits=True),
-    "beta.superseded": _Words(what=lambda c: f"{c.name} is superseded", do=_replace, hits=True, reason=False),
+    "beta.superseded": _Words(what=_superseded, do=_replace, hits=True, reason=False),
     "beta.supported": _Words(what=_is("supported"), reason=False),
     "beta.refused": _Words(
         what=_is("refused"), severity=_refused_rule, do=_replace, hits=True, reason=False

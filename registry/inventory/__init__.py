@@ -47,6 +47,7 @@ from registry.inventory.rows import (
     write_csv,
 )
 from registry.inventory.services import (
+    BetaPlace,
     Declaration,
     Defaults,
     Service,
@@ -62,6 +63,7 @@ __all__ = [
     "GROUPS",
     "MAX_ITEMS",
     "Affected",
+    "BetaPlace",
     "Day",
     "Declaration",
     "Defaults",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
@@ -11,8 +12,10 @@ from sqlalchemy.orm import Session
 from registry import catalog
 from registry.catalog import SEEN_WITHIN
 from registry.core.facts import Snapshot
+from registry.core.health import Declared, Hour, places
+from registry.inventory.reading import hours_of
 from registry.inventory.recording import hour_of
-from registry.models import ServiceRow, UsageCountRow, UsageLocationRow, UsageRow
+from registry.models import ServiceRow, UsageLocationRow, UsageRow
 from registry.report import Location, Report, Use, expose
 
 __all__ = ["report", "silent_services", "uses"]
@@ -31,51 +34,43 @@ def uses(session: Session, start: datetime, now: datetime, team: str | None = No
         sa.and_(UsageRow.source == "scan", UsageRow.last_seen >= now - SEEN_WITHIN),
     )
     wanted = [recent] if team is None else [recent, ServiceRow.team == team]
-    sums = (
-        sa.select(
-            UsageCountRow.usage,
-            sa.func.sum(UsageCountRow.count).label("count"),
-            sa.func.sum(UsageCountRow.accepted).label("accepted"),
-            sa.func.sum(UsageCountRow.refused).label("refused"),
-        )
-        .where(UsageCountRow.hour >= hour_of(start))
-        .group_by(UsageCountRow.usage)
-        .subquery()
-    )
+    hours = hours_of(session, wanted, now, hour_of(start))
     rows = session.execute(
-        sa.select(UsageRow, ServiceRow.team, ServiceRow.owner, sums)
+        sa.select(
+            UsageRow, ServiceRow.team, ServiceRow.owner, ServiceRow.platform, ServiceRow.model,
+            ServiceRow.defaults,
+        )
         .join(ServiceRow, ServiceRow.name == UsageRow.service)
-        .outerjoin(sums, sums.c.usage == UsageRow.id)
         .where(*wanted)
         .order_by(UsageRow.service, UsageRow.environment, UsageRow.beta, UsageRow.id)
-    ).all()
-    places = _places(session, wanted)
-    return [_use(row, places.get(row[0].id, [])) for row in rows]
+    ).all()  # fmt: skip
+    lines = _lines(session, wanted)
+    return [_use(row, hours.get(row[0].id, ()), lines.get(row[0].id, [])) for row in rows]
 
 
-def _use(row: Any, places: list[Any]) -> Use:
+def _use(row: Any, hours: Sequence[Hour], lines: Sequence[Any]) -> Use:
     usage: UsageRow = row[0]
-    of_code = next((place.owner for place in places if place.owner), None)
+    of_code = next((line.owner for line in lines if line.owner), None)
+    place, *others = places(usage, Declared(row.platform, row.model, row.defaults))
     return Use(
         service=usage.service,
         environment=usage.environment,
         beta=usage.beta,
         source=usage.source,
-        platform=usage.platform or None,
+        place=place,
+        others=tuple(others),
+        placed=bool(usage.platform or row.platform),
         team=row.team,
         owner=row.owner or of_code,
-        models=tuple(usage.models),
-        count=int(row.count or 0) if usage.source != "scan" else 0,
-        accepted=int(row.accepted or 0),
-        refused=int(row.refused or 0),
+        hours=tuple(hours) if usage.source != "scan" else (),
         last_seen=usage.last_seen,
         locations=tuple(
-            Location(path=place.path, line=place.line or None, url=place.url) for place in places
+            Location(path=line.path, line=line.line or None, url=line.url) for line in lines
         ),
     )
 
 
-def _places(session: Session, wanted: list[Any]) -> dict[int, list[Any]]:
+def _lines(session: Session, wanted: list[Any]) -> dict[int, list[Any]]:
     rows = session.execute(
         sa.select(UsageLocationRow.usage, UsageLocationRow.path, UsageLocationRow.line,
                   UsageLocationRow.url, UsageLocationRow.owner)

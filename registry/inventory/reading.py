@@ -15,25 +15,44 @@ from sqlalchemy.orm import Session
 
 from registry.catalog import SEEN_WITHIN
 from registry.core.facts import Event
+from registry.core.health import (
+    Declared,
+    Health,
+    Hour,
+    answered,
+    gravest,
+    health_of,
+    hits,
+    said,
+)
+from registry.core.judgement import Judgement, Judges
+from registry.core.places import Place
 from registry.inventory.recording import hour_of
-from registry.models import RiskRow, ServiceRow, UsageCountRow, UsageLocationRow, UsageRow
+from registry.models import (
+    EventServiceRow,
+    RiskRow,
+    ServiceRow,
+    UsageCountRow,
+    UsageLocationRow,
+    UsageRow,
+)
 
 __all__ = [
     "Affected",
     "Location",
+    "Seen",
     "affected",
     "affected_by",
     "count_users",
     "has_usage",
-    "last_day",
+    "hours_of",
     "names_affected",
+    "seen",
     "who",
 ]
 
 LOCATIONS: Final = 20
 """Code locations shown of one beta in one service and environment."""
-NAMES: Final = 100
-"""Services named of one event; `services` of the event counts all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +68,9 @@ class Location:
 class Affected:
     """A service that was seen with a beta, in one environment.
 
-    `platform` is the one on which it was last seen, None where nobody told. Counts are of requests, so
-    scans add nothing to them.
+    `place` is where it was seen, the gravest place of several, and `platform` that of it, None where
+    nobody told. Counts are of requests, so scans add nothing to them. What is judged (`verdict` and on)
+    is so at that place.
     """
 
     service: str
@@ -63,46 +83,84 @@ class Affected:
     refused_24h: int
     locations: tuple[Location, ...]
     contacts: tuple[str, ...] = ()
+    place: Place
+    verdict: str
+    detail: str
+    use_instead: str | None
+    health: Health
 
 
 def affected(
     session: Session,
     betas: Iterable[str],
+    judges: Judges,
     now: datetime,
     *,
-    platform: str | None = None,
     days: int = SEEN_WITHIN.days,
     teams: Collection[str] = (),
 ) -> dict[str, list[Affected]]:
     """Return for each beta who was seen with it in these days, by service and environment.
 
-    With a `platform`, those that were seen there or whose platform is unknown. Every beta asked for has
-    its list, empty where nobody uses it.
+    Every beta asked for has its list, empty where nobody uses it.
     """
     names = sorted(set(betas))
-    wanted = [UsageRow.beta.in_(names), UsageRow.last_seen >= now - timedelta(days=days)]
-    if platform is not None:
-        wanted.append(UsageRow.platform.in_(("", platform)))
-    if teams:
-        wanted.append(ServiceRow.team.in_(sorted(teams)))
-    found = who(session, wanted, now)
+    found = who(session, _wanted(names, now, days, teams), judges, now)
     return {name: found.get(name, []) for name in names}
 
 
 def affected_by(
-    session: Session, event: Event, now: datetime, *, teams: Collection[str] = ()
-) -> list[Affected]:
-    """Return whom an event affects: of `usage.at_risk` the service it tells of, else the beta's users."""
-    if event.beta is None:
-        return []
-    everyone = affected(session, [event.beta], now, platform=event.platform, teams=teams)
-    if event.type != "usage.at_risk":
-        return everyone[event.beta]
-    rows = session.execute(
-        sa.select(RiskRow.service, RiskRow.environment).where(RiskRow.event == event.id)
-    )
-    told = {(service, environment) for service, environment in rows}
-    return [item for item in everyone[event.beta] if (item.service, item.environment) in told]
+    session: Session,
+    events: Sequence[Event],
+    judges: Judges,
+    now: datetime,
+    *,
+    days: int = SEEN_WITHIN.days,
+    teams: Collection[str] = (),
+) -> dict[int, list[Affected]]:
+    """Return whom each event affects: the users of its beta whose own place it hits.
+
+    Of `usage.at_risk` it is the service that it tells of, whoever else uses the beta.
+    """
+    concerned = [event for event in events if event.beta]
+    if not concerned:
+        return {event.id: [] for event in events}
+    wanted = _wanted(sorted({event.beta for event in concerned if event.beta}), now, days, teams)
+    used = seen(session, wanted, judges)
+    told = _told(session, [event.id for event in events if event.type == "usage.at_risk"])
+    hours, places = hours_of(session, wanted, now), _locations(session, wanted)
+    found: dict[int, list[Affected]] = {event.id: [] for event in events}
+    for event in concerned:
+        hit = [
+            item
+            for item in used
+            if item.usage.beta == event.beta
+            and (
+                (item.usage.service, item.usage.environment) in told.get(event.id, ())
+                if event.type == "usage.at_risk"
+                else hits(event, item.said)
+            )
+        ]
+        found[event.id] = [
+            _one(key, group, hours, places.get(key, ())) for key, group in _grouped(hit).items()
+        ]
+    return found
+
+
+def _wanted(
+    names: Sequence[str], now: datetime, days: int, teams: Collection[str]
+) -> list[sa.ColumnElement[bool]]:
+    wanted = [UsageRow.beta.in_(names), UsageRow.last_seen >= now - timedelta(days=days)]
+    if teams:
+        wanted.append(ServiceRow.team.in_(sorted(teams)))
+    return wanted
+
+
+def _told(session: Session, events: Sequence[int]) -> dict[int, set[tuple[str, str]]]:
+    found: dict[int, set[tuple[str, str]]] = {}
+    rows = sa.select(RiskRow.event, RiskRow.service, RiskRow.environment)
+    for event, service, environment in session.execute(rows.where(RiskRow.event.in_(events))):
+        found.setdefault(event or 0, set()).add((service, environment))
+    return found
 
 
 def has_usage(session: Session) -> bool:
@@ -126,71 +184,107 @@ _Key = tuple[str, str, str]
 """(beta, service, environment)."""
 
 
-def who(
-    session: Session, wanted: Sequence[sa.ColumnElement[bool]], now: datetime
-) -> dict[str, list[Affected]]:
-    """Return by beta who was seen with it, of the usages that meet these conditions."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A usage, its service, and what holds for it."""
+
+    usage: UsageRow
+    service: Any
+    said: Judgement
+
+
+def seen(session: Session, wanted: Sequence[sa.ColumnElement[bool]], judges: Judges) -> list[Seen]:
+    """Judge each of the usages that meet these conditions, each beta's in the order last seen."""
     rows = session.execute(
-        sa.select(UsageRow, ServiceRow.team, ServiceRow.owner, ServiceRow.contacts)
+        sa.select(
+            UsageRow, ServiceRow.team, ServiceRow.owner, ServiceRow.contacts, ServiceRow.repository,
+            ServiceRow.tier, ServiceRow.platform, ServiceRow.model, ServiceRow.defaults,
+        )
         .join(ServiceRow, ServiceRow.name == UsageRow.service)
         .where(*wanted)
         .order_by(UsageRow.beta, UsageRow.service, UsageRow.environment, UsageRow.last_seen)
-    ).all()
-    counts = last_day(session, wanted, now)
-    places = _locations(session, wanted)
-    grouped: dict[_Key, list[Any]] = {}
-    for row in rows:
-        usage = row[0]
-        grouped.setdefault((usage.beta, usage.service, usage.environment), []).append(row)
+    ).all()  # fmt: skip
+    return [
+        Seen(row[0], row, said(judges, row[0], Declared(row.platform, row.model, row.defaults)))
+        for row in rows
+    ]
+
+
+def who(
+    session: Session, wanted: Sequence[sa.ColumnElement[bool]], judges: Judges, now: datetime
+) -> dict[str, list[Affected]]:
+    """Return by beta who was seen with it, of the usages that meet these conditions."""
+    hours, places = hours_of(session, wanted, now), _locations(session, wanted)
     found: dict[str, list[Affected]] = {}
-    for key, group in grouped.items():
-        found.setdefault(key[0], []).append(_one(key, group, counts, places.get(key, ())))
+    for key, group in _grouped(seen(session, wanted, judges)).items():
+        found.setdefault(key[0], []).append(_one(key, group, hours, places.get(key, ())))
     return found
 
 
+def _grouped(used: Iterable[Seen]) -> dict[_Key, list[Seen]]:
+    grouped: dict[_Key, list[Seen]] = {}
+    for item in used:
+        usage = item.usage
+        grouped.setdefault((usage.beta, usage.service, usage.environment), []).append(item)
+    return grouped
+
+
 def _one(
-    key: _Key, group: Sequence[Any], counts: Mapping[int, tuple[int, int, int]],
+    key: _Key,
+    group: Sequence[Seen],
+    hours: Mapping[int, Sequence[Hour]],
     places: Sequence[Any],
-) -> Affected:  # fmt: skip
-    usages = [row[0] for row in group]
-    team, owner, contacts = group[0][1:]
+) -> Affected:
+    service = group[0].service
     of_code = next((place.owner for place in places if place.owner), None)
-    day = [counts.get(usage.id, (0, 0, 0)) for usage in usages]
+    sent = [item for item in group if item.usage.source != "scan"] or group
+    day = [
+        (item.said, answered(hours.get(item.usage.id, ()), item.said.turned_at)) for item in sent
+    ]
+    worst = gravest(judged for judged, _ in day)
+    platforms = [item.usage.platform for item in sent if item.said.place == worst.place]
     return Affected(
         service=key[1],
         environment=key[2],
-        team=team,
-        owner=owner or of_code,
-        platform=next((usage.platform for usage in reversed(usages) if usage.platform), None),
-        last_seen=usages[-1].last_seen,
-        count_24h=sum(count for count, _, _ in day),
-        refused_24h=sum(refused for _, _, refused in day),
+        team=service.team,
+        owner=service.owner or of_code,
+        platform=next(filter(None, [*platforms, *(item.usage.platform for item in group)]), None),
+        last_seen=group[-1].usage.last_seen,
+        count_24h=sum(told.count for _, told in day),
+        refused_24h=sum(told.refused for _, told in day),
         locations=tuple(
             Location(path=place.path, line=place.line or None, url=place.url) for place in places
         ),
-        contacts=tuple(contacts),
+        contacts=tuple(service.contacts),
+        place=worst.place,
+        verdict=worst.verdict,
+        detail=worst.detail,
+        use_instead=worst.use_instead,
+        health=health_of(day),
     )
 
 
-def last_day(
-    session: Session, wanted: Sequence[sa.ColumnElement[bool]], now: datetime
-) -> dict[int, tuple[int, int, int]]:
-    """Return (count, accepted, refused) of the last 24 hours of the usages meant, by their id.
+def hours_of(
+    session: Session,
+    wanted: Sequence[sa.ColumnElement[bool]],
+    now: datetime,
+    first: int | None = None,
+) -> dict[int, list[Hour]]:
+    """Return the hours of the usages meant, by their id: of the last 24 hours, or from `first` on.
 
     Counts are kept by whole hours, so it is up to an hour more.
     """
-    sums = [
-        sa.func.sum(column)
-        for column in (UsageCountRow.count, UsageCountRow.accepted, UsageCountRow.refused)
-    ]
+    row = UsageCountRow
     rows = session.execute(
-        sa.select(UsageCountRow.usage, *sums)
-        .join(UsageRow, UsageRow.id == UsageCountRow.usage)
+        sa.select(row.usage, row.hour, row.count, row.accepted, row.refused)
+        .join(UsageRow, UsageRow.id == row.usage)
         .join(ServiceRow, ServiceRow.name == UsageRow.service)
-        .where(*wanted, UsageCountRow.hour >= hour_of(now) - 24)
-        .group_by(UsageCountRow.usage)
+        .where(*wanted, row.hour >= (hour_of(now) - 24 if first is None else first))
     )
-    return {row[0]: (int(row[1]), int(row[2]), int(row[3])) for row in rows}
+    found: dict[int, list[Hour]] = {}
+    for usage, hour, count, accepted, refused in rows:
+        found.setdefault(usage, []).append((hour, int(count), int(accepted), int(refused)))
+    return found
 
 
 def _locations(session: Session, wanted: Sequence[sa.ColumnElement[bool]]) -> dict[_Key, list[Any]]:
@@ -216,49 +310,14 @@ def _locations(session: Session, wanted: Sequence[sa.ColumnElement[bool]]) -> di
 
 
 def names_affected(session: Session, events: Sequence[Event]) -> dict[int, list[str]]:
-    """Return by event the services it affected when it was recorded, at most `NAMES` of each."""
-    betas = {event.beta for event in events if event.beta and event.services}
-    if not betas:
-        return {}
+    """Return by event the services it hit when it was recorded, at most `catalog.NAMES` of each."""
+    hit = [event.id for event in events if event.services]
     rows = session.execute(
-        sa.select(
-            UsageRow.beta, UsageRow.service, UsageRow.platform,
-            sa.func.min(UsageRow.first_seen), sa.func.max(UsageRow.last_seen),
-        )
-        .where(UsageRow.beta.in_(sorted(betas)))
-        .group_by(UsageRow.beta, UsageRow.service, UsageRow.platform)
-        .order_by(UsageRow.service)
-    )  # fmt: skip
-    seen: dict[str, list[Any]] = {}
-    for row in rows:
-        seen.setdefault(row[0], []).append(row)
-    told = _told(session, [event.id for event in events if event.type == "usage.at_risk"])
-    return {
-        event.id: told.get(event.id, [])
-        if event.type == "usage.at_risk"
-        else _names(event, seen.get(event.beta or "", ()))
-        for event in events
-    }
-
-
-def _names(event: Event, seen: Iterable[Any]) -> list[str]:
-    names = dict.fromkeys(
-        service
-        for _, service, platform, first, last in seen
-        if (event.platform is None or platform in ("", event.platform))
-        and first <= event.at
-        and last >= event.at - SEEN_WITHIN
-    )
-    return list(names)[:NAMES]
-
-
-def _told(session: Session, events: Sequence[int]) -> dict[int, list[str]]:
-    rows = session.execute(
-        sa.select(RiskRow.event, RiskRow.service)
-        .where(RiskRow.event.in_(events))
-        .order_by(RiskRow.service)
+        sa.select(EventServiceRow.event, EventServiceRow.service)
+        .where(EventServiceRow.event.in_(hit))
+        .order_by(EventServiceRow.event, EventServiceRow.service)
     )
     found: dict[int, list[str]] = {}
     for event, service in rows:
-        found.setdefault(event or 0, []).append(service)
+        found.setdefault(event, []).append(service)
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -21,11 +22,14 @@ from registry import catalog, targets
 from registry.core.due import is_due
 from registry.core.errors import Invalid
 from registry.core.facts import Event, EventType, Json, Snapshot, rfc3339, to_json
+from registry.core.health import PARTS, Cell, Declared, gravest, said
 from registry.core.judgement import Judgement, Judges, judges_of
 from registry.core.names import PLATFORMS, is_well_formed, parse
+from registry.core.places import place_of
 from registry.db import upsert
 from registry.models import (
     EventRow,
+    EventServiceRow,
     IdempotencyRow,
     LeaseRow,
     RefusalRow,
@@ -66,7 +70,8 @@ MAX_INSTANCES: Final = 200
 MAX_SERVICES: Final = 50_000
 """Services that come into being by a report; beyond, an operator must declare them."""
 MAX_COUNT: Final = 10**9
-MAX_MODELS: Final = 50
+MAX_PLACES: Final = 200
+"""Places of one service that are told apart."""
 MAX_ENVIRONMENTS: Final = 500
 """Environments of one service."""
 MAX_LOCATIONS: Final = 1000
@@ -93,13 +98,17 @@ ASK_TARGET: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """That a beta was seen: how often, and where in the code."""
+    """That a beta was seen: how often, at which place, and where in the code."""
 
     beta: str
     count: int = 1
     accepted: int | None = None
     refused: int | None = None
+    api: str | None = None
+    hosting: str | None = None
+    region: str | None = None
     model: str | None = None
+    endpoint: str | None = None
     path: str | None = None
     line: int | None = None
     url: str | None = None
@@ -182,7 +191,7 @@ def record(
     held = _held(session, report.service)
     sums, not_kept = _add_up(report, held, judge)
     lost = _store(session, report, sums, held, now)
-    judged = [judge(name, report.platform, service.model) for name in sums]
+    judged = _judged(report, service, sums, judge)
     risks = _new_risks(session, report, judged, held, now)
     refusals = _take_refusals(session, report, sums, judge, now)
     _tell(session, report, risks, [row for row, news in refusals if news], now)
@@ -191,7 +200,7 @@ def record(
         service=report.service,
         environment=report.environment,
         items=sum(item.items for item in sums.values()),
-        betas=len(sums),
+        betas=len(judged),
         unknown=tuple(sorted(item.name for item in judged if item.issue == "unknown")),
         at_risk=tuple(_risk(item) for item in judged if item.at_risk),
         not_kept=tuple(not_kept[:TOLD]),
@@ -202,6 +211,32 @@ def record(
     if key is not None:
         _note_answer(session, key, recorded)
     return recorded
+
+
+def _judged(
+    report: Report, service: ServiceRow, sums: Mapping[Cell, _Sum], judge: Judges
+) -> list[Judgement]:
+    """Judge each beta where it was seen; of several places the gravest counts."""
+    declared = Declared(service.platform, service.model, service.defaults)
+    found: dict[str, list[Judgement]] = {}
+    for cell in sums:
+        seen = _Seen(*cell, platform=report.platform or "")
+        found.setdefault(cell.beta, []).append(said(judge, seen, declared))
+    return [gravest(each) for each in found.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a report tells of a beta, as something that can be judged."""
+
+    beta: str
+    api: str
+    hosting: str
+    region: str
+    model: str
+    endpoint: str
+    platform: str
+    models: tuple[str, ...] = ()
 
 
 def _risk(item: Judgement) -> Risk:
@@ -238,8 +273,8 @@ def _check(report: Report, now: datetime) -> None:
         raise Invalid(f"A report holds at most {MAX_ITEMS:,} items; send it in parts.")
     if report.window is not None:
         _check_window(*report.window, now)
-    for place, item in enumerate(report.items):
-        _check_item(item, f"items.{place}")
+    for number, item in enumerate(report.items):
+        _check_item(item, f"items.{number}")
 
 
 def _check_window(start: datetime, stop: datetime, now: datetime) -> None:
@@ -350,20 +385,20 @@ _Held = Any
 def _held(session: Session, service: str) -> Sequence[_Held]:
     columns = (
         UsageRow.id, UsageRow.environment, UsageRow.beta, UsageRow.source, UsageRow.platform,
-        UsageRow.instance, UsageRow.models,
+        UsageRow.api, UsageRow.hosting, UsageRow.region, UsageRow.model, UsageRow.endpoint,
+        UsageRow.instance,
     )  # fmt: skip
     return session.execute(sa.select(*columns).where(UsageRow.service == service)).all()
 
 
 @dataclass(slots=True)
 class _Sum:
-    """The items of one beta in a report, added up."""
+    """The items of one beta at one place in a report, added up."""
 
     items: int = 0
     count: int = 0
     accepted: int = 0
     refused: int = 0
-    models: dict[str, None] = field(default_factory=dict)
     places: dict[tuple[str, int], Item] = field(default_factory=dict)
 
     def add(self, item: Item) -> None:
@@ -371,8 +406,6 @@ class _Sum:
         self.count += item.count
         self.accepted += item.accepted or 0
         self.refused += item.refused or 0
-        if item.model:
-            self.models[_clean(item.model, 128)] = None
         if item.path:
             self.places[_clean(item.path, 500), item.line or 0] = item
 
@@ -385,14 +418,16 @@ def _clean(text: str, longest: int) -> str:
 
 def _add_up(
     report: Report, held: Sequence[_Held], judge: Judges
-) -> tuple[dict[str, _Sum], list[NotKept]]:
-    """Add the items up by beta. Returns also the names that are not kept, each once."""
-    sums: dict[str, _Sum] = {}
+) -> tuple[dict[Cell, _Sum], list[NotKept]]:
+    """Add the items up by beta and place. Returns also the names that are not kept, each once."""
+    sums: dict[Cell, _Sum] = {}
     refused: dict[str, str] = {}
+    kept: set[str] = set()
     before = {row.beta for row in held}
     room = MAX_UNKNOWN - sum(not judge.knows(name) for name in before)
-    for item in report.items:
-        if item.beta not in sums and item.beta not in refused:
+    placer = _Placer(report, held)
+    for number, item in enumerate(report.items):
+        if item.beta not in kept and item.beta not in refused:
             new = item.beta not in before and not judge.knows(item.beta)
             if not is_well_formed(item.beta):
                 refused[item.beta] = "malformed"
@@ -400,17 +435,57 @@ def _add_up(
                 refused[item.beta] = "too_many_unknown"
             else:
                 room -= new
-                sums[item.beta] = _Sum()
-        if item.beta in sums:
-            sums[item.beta].add(item)
+                kept.add(item.beta)
+        if item.beta in kept:
+            sums.setdefault(placer.cell(item, number), _Sum()).add(item)
     not_kept = [NotKept(beta=_clean(name, 140), reason=why) for name, why in refused.items()]
     return dict(sorted(sums.items())), not_kept
+
+
+class _Placer:
+    """Reads where the items of a report were seen, and bounds how many places a service has.
+
+    Beyond `MAX_PLACES` the finer parts of new ones are left out: they are then not known.
+    """
+
+    def __init__(self, report: Report, held: Sequence[_Held]) -> None:
+        self._platform = report.platform
+        self._known: set[tuple[str, ...]] = {
+            (row.api, row.hosting, row.region, row.model, row.endpoint) for row in held
+        }
+        self._made: dict[tuple[str | None, ...], tuple[str, ...]] = {}
+
+    def cell(self, item: Item, number: int) -> Cell:
+        """Return the cell of an item. Raises `Invalid` for a place that contradicts itself."""
+        asked = item.api, item.hosting, item.region, item.model, item.endpoint
+        parts = self._made.get(asked)
+        if parts is None:
+            parts = self._made[asked] = self._read(item, number)
+        return Cell(item.beta, *parts)
+
+    def _read(self, item: Item, number: int) -> tuple[str, ...]:
+        try:
+            place = place_of(
+                platform=self._platform,
+                api=item.api,
+                hosting=item.hosting,
+                region=_clean(item.region or "", 64),
+                model=_clean(item.model or "", 128),
+                endpoint=_clean(item.endpoint or "", 64),
+            )
+        except Invalid as error:
+            raise Invalid(f"items.{number}: {error.detail}") from None
+        parts = tuple(getattr(place, part) or "" for part in PARTS[1:])
+        if parts not in self._known and len(self._known) >= MAX_PLACES:
+            parts = (*parts[:2], "", "", "")
+        self._known.add(parts)
+        return parts
 
 
 def _store(
     session: Session,
     report: Report,
-    sums: Mapping[str, _Sum],
+    sums: Mapping[Cell, _Sum],
     held: Sequence[_Held],
     now: datetime,
 ) -> int:
@@ -426,7 +501,7 @@ def _store(
     instance = (report.instance or "") if scan else ""
     slot = report.source, report.platform or "", instance
     same = {
-        row.beta: row
+        Cell(row.beta, row.api, row.hosting, row.region, row.model, row.endpoint): row.id
         for row in held
         if row.environment == report.environment
         and (row.source, row.platform, row.instance) == slot
@@ -436,30 +511,25 @@ def _store(
     counted = scan or hour >= window_starts(now)
     rows = [
         {
-            "service": report.service, "environment": report.environment, "beta": name,
-            "source": report.source, "platform": slot[1], "instance": instance,
-            "models": _models(same.get(name), item.models),
+            "service": report.service, "environment": report.environment, **cell._asdict(),
+            "source": report.source, "platform": slot[1], "instance": instance, "models": [],
             "first_seen": min(report.window[0] if report.window else now, seen),
             "last_seen": seen, "count_30d": item.count if counted else 0,
             "accepted_30d": item.accepted if counted else 0,
             "refused_30d": item.refused if counted else 0,
         }
-        for name, item in sums.items()
+        for cell, item in sums.items()
     ]  # fmt: skip
-    ids = {name: row.id for name, row in same.items() if name in sums}
+    ids = {cell: number for cell, number in same.items() if cell in sums}
     # To be told the ids of rows costs as much as to write them, so only where there are new ones.
-    wanted = ("id", "beta") if len(ids) < len(sums) else ()
+    wanted = ("id", *Cell._fields) if len(ids) < len(sums) else ()
     told = upsert(session, UsageRow, rows, _replaced if scan else _added, returning=wanted)
-    ids.update({beta: number for number, beta in told})
+    ids.update({Cell(*parts): number for number, *parts in told})
     if scan:
         _forget_earlier_scan(session, report, instance, held, set(ids.values()))
     else:
         _count(session, sums, ids, hour if seen >= now - HOURLY else hour - hour % 24)
     return _locate(session, sums, ids)
-
-
-def _models(held: _Held | None, new: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys([*(held.models if held else ()), *new]))[-MAX_MODELS:]
 
 
 def _added(held: Any, new: Any) -> dict[str, Any]:
@@ -477,7 +547,6 @@ def _replaced(held: Any, new: Any) -> dict[str, Any]:
 def _moments(held: Any, new: Any) -> dict[str, Any]:
     first, last = held.first_seen, held.last_seen
     return {
-        "models": new.models,
         "first_seen": sa.case((new.first_seen < first, new.first_seen), else_=first),
         "last_seen": sa.case((new.last_seen > last, new.last_seen), else_=last),
     }
@@ -513,19 +582,19 @@ def window_starts(now: datetime, days: int = DAYS) -> int:
     return (hour_of(now) // 24 - days + 1) * 24
 
 
-def _count(session: Session, sums: Mapping[str, _Sum], ids: Mapping[str, int], hour: int) -> None:
+def _count(session: Session, sums: Mapping[Cell, _Sum], ids: Mapping[Cell, int], hour: int) -> None:
     rows = [
-        {"usage": ids[name], "hour": hour, "count": item.count, "accepted": item.accepted,
+        {"usage": ids[cell], "hour": hour, "count": item.count, "accepted": item.accepted,
          "refused": item.refused}
-        for name, item in sorted(sums.items(), key=lambda pair: ids[pair[0]])
+        for cell, item in sorted(sums.items(), key=lambda pair: ids[pair[0]])
     ]  # fmt: skip
     names = ("count", "accepted", "refused")
     upsert(session, UsageCountRow, rows, lambda held, new: {n: held[n] + new[n] for n in names})
 
 
-def _locate(session: Session, sums: Mapping[str, _Sum], ids: Mapping[str, int]) -> int:
+def _locate(session: Session, sums: Mapping[Cell, _Sum], ids: Mapping[Cell, int]) -> int:
     """Keep where the betas stand in the code; returns how many places are too many."""
-    placed = {ids[name]: item.places for name, item in sums.items() if item.places}
+    placed = {ids[cell]: item.places for cell, item in sums.items() if item.places}
     held = dict(
         session.execute(
             sa.select(UsageLocationRow.usage, sa.func.count())
@@ -632,16 +701,18 @@ def _tell(
             )
             .values(event=event.id)
         )  # fmt: skip
+        session.add(EventServiceRow(event=event.id, service=report.service))
 
 
 def _risk_event(item: Judgement, report: Report, now: datetime) -> Event:
     # The changelog may be public, so the words name no service; `affected` does, to those with a token.
-    where = f" on {report.platform}" if report.platform else ""
+    where = f" on {item.place}" if report.platform else ""
     return Event(
         type="usage.at_risk", at=now, source="usage", beta=item.name,
         feature=parse(item.name).feature, platform=report.platform,
         reason=f"A service was first seen with {item.name}{where}: {item.detail} {item.advice}".strip(),
-        after={"issue": item.issue, "use_instead": item.use_instead}, services=1,
+        after={"issue": item.issue, "use_instead": item.use_instead, "place": to_json(item.place)},
+        services=1,
     )  # fmt: skip
 
 
@@ -649,15 +720,16 @@ def _risk_event(item: Judgement, report: Report, now: datetime) -> Event:
 
 
 def _take_refusals(
-    session: Session, report: Report, sums: Mapping[str, _Sum], judge: Judges, now: datetime
+    session: Session, report: Report, sums: Mapping[Cell, _Sum], judge: Judges, now: datetime
 ) -> list[tuple[RefusalRow, bool]]:
     """Count the refusals of these minutes. Returns them, and of each whether it is to be told now.
 
     Refusals of long ago (an imported log) say nothing of now, and unknown names have nobody to alarm.
     """
-    refused = {
-        name: item.refused for name, item in sums.items() if item.refused and judge.knows(name)
-    }
+    refused: Counter[str] = Counter()
+    for cell, item in sums.items():
+        if item.refused and judge.knows(cell.beta):
+            refused[cell.beta] += item.refused
     if not refused or _seen_at(report, now) < now - REFUSING_WITHIN:
         return []
     platform = report.platform or ""

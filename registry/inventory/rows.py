@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
@@ -14,10 +14,12 @@ from sqlalchemy.orm import Session
 
 from registry.catalog import SEEN_WITHIN
 from registry.core.facts import rfc3339
-from registry.core.judgement import Judges
-from registry.inventory.reading import Affected, who
+from registry.core.health import gravest
+from registry.core.judgement import Judgement, Judges
+from registry.core.places import Place
+from registry.inventory.reading import Affected, Seen, seen, who
 from registry.inventory.recording import hour_of
-from registry.models import BetaRow, ServiceRow, UsageCountRow, UsageLocationRow, UsageRow
+from registry.models import ServiceRow, UsageCountRow, UsageLocationRow, UsageRow
 
 __all__ = [
     "GROUPS",
@@ -40,7 +42,10 @@ PLACES: Final = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which usages; what is empty asks for nothing. The status `unknown` means names not in the registry."""
+    """Which usages; what is empty asks for nothing.
+
+    A status is that where the beta is used; `unknown` means names not in the registry.
+    """
 
     teams: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
@@ -55,7 +60,8 @@ class Filter:
 class Row:
     """One group of the inventory. `key` is None for the services without a team.
 
-    `services`, `teams` and `betas` are numbers; `status` is that of the beta or of the group.
+    `services`, `teams` and `betas` are numbers; `status` is that of the group, or of the beta at `place`:
+    where it is used and stands worst.
     """
 
     key: str | None
@@ -66,6 +72,8 @@ class Row:
     refused_30d: int
     last_seen: datetime
     status: str | None
+    verdict: str | None = None
+    place: Place | None = None
     issue: str | None = None
     use_instead: str | None = None
     advice: str = ""
@@ -95,27 +103,84 @@ def rows(
     limit: int = 100,
 ) -> list[Row]:
     """Return at most `limit` rows whose keys come after `after`, in the order of their keys."""
+    if wanted.statuses or group_by == "status":
+        return _judged_rows(session, judge, now, group_by, wanted, after, limit)
     key = _key(group_by)
-    query = sa.select(
-        key.label("key"),
-        sa.func.count(sa.distinct(UsageRow.service)),
-        sa.func.count(sa.distinct(ServiceRow.team)),
-        sa.func.count(sa.distinct(UsageRow.beta)),
-        sa.func.sum(UsageRow.count_30d),
-        sa.func.sum(UsageRow.refused_30d),
-        sa.func.max(UsageRow.last_seen, type_=UsageRow.last_seen.type),
-    ).join(ServiceRow, ServiceRow.name == UsageRow.service)
-    if group_by == "status":
-        query = query.join(BetaRow, BetaRow.name == UsageRow.beta, isouter=True)
     query = (
-        query.where(*_conditions(wanted, now))
+        sa.select(
+            key.label("key"),
+            sa.func.count(sa.distinct(UsageRow.service)),
+            sa.func.count(sa.distinct(ServiceRow.team)),
+            sa.func.count(sa.distinct(UsageRow.beta)),
+            sa.func.sum(UsageRow.count_30d),
+            sa.func.sum(UsageRow.refused_30d),
+            sa.func.max(UsageRow.last_seen, type_=UsageRow.last_seen.type),
+        )
+        .join(ServiceRow, ServiceRow.name == UsageRow.service)
+        .where(*_conditions(wanted, now))
         .group_by(sa.text("1"))
         .order_by(sa.text("1"))
         .limit(limit)
     )
     if after is not None:
         query = query.where(key > after)
-    return [_row(group_by, judge, *row) for row in session.execute(query)]
+    found = session.execute(query).all()
+    said_of: dict[str, list[Judgement]] = {}
+    if group_by == "beta":
+        here = replace(wanted, betas=tuple(row[0] for row in found))
+        for item in seen(session, _conditions(here, now), judge) if found else ():
+            said_of.setdefault(item.usage.beta, []).append(item.said)
+    return [_row(said_of.get(row[0], ()), *row) for row in found]
+
+
+def _judged_rows(
+    session: Session, judge: Judges, now: datetime, group_by: str, wanted: Filter,
+    after: str | None, limit: int,
+) -> list[Row]:  # fmt: skip
+    """Group usages by what holds where they were seen: that is for the judgement, not for the database."""
+    groups: dict[str, list[Seen]] = {}
+    for item in matching(session, judge, now, wanted):
+        key = {
+            "service": item.usage.service,
+            "team": item.service.team or "",
+            "status": item.said.status,
+        }.get(group_by, item.usage.beta)
+        if after is None or key > after:
+            groups.setdefault(key, []).append(item)
+    made = []
+    for key in sorted(groups)[:limit]:
+        usages = [item.usage for item in groups[key]]
+        row = _row(
+            [item.said for item in groups[key]] if group_by == "beta" else (),
+            key,
+            len({usage.service for usage in usages}),
+            len({item.service.team for item in groups[key] if item.service.team}),
+            len({usage.beta for usage in usages}),
+            sum(usage.count_30d for usage in usages),
+            sum(usage.refused_30d for usage in usages),
+            max(usage.last_seen for usage in usages),
+        )
+        made.append(replace(row, status=key) if group_by == "status" else row)
+    return made
+
+
+def matching(session: Session, judge: Judges, now: datetime, wanted: Filter) -> list[Seen]:
+    """Return the usages that fit a filter, each with what holds where it was seen."""
+    found = seen(session, _conditions(wanted, now), judge)
+    return [item for item in found if not wanted.statuses or item.said.status in wanted.statuses]
+
+
+def _fitting(
+    session: Session, judge: Judges, now: datetime, wanted: Filter
+) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of a filter as the database can check them, a status among them."""
+    found = _conditions(wanted, now)
+    if wanted.statuses:
+        ids = [item.usage.id for item in matching(session, judge, now, wanted)]
+        found.append(
+            UsageRow.id.in_(sa.bindparam("fitting", ids, expanding=True, literal_execute=True))
+        )
+    return found
 
 
 def _key(group_by: str) -> sa.ColumnElement[str]:
@@ -124,19 +189,19 @@ def _key(group_by: str) -> sa.ColumnElement[str]:
             return UsageRow.service.expression
         case "team":
             return sa.func.coalesce(ServiceRow.team, "")
-        case "status":
-            return sa.func.coalesce(BetaRow.status, "unknown")
         case _:
             return UsageRow.beta.expression
 
 
-def _row(group_by: str, judge: Judges, key: str, *found: Any) -> Row:
+def _row(said: Sequence[Judgement], key: str, *found: Any) -> Row:
     services, teams, betas, count, refused, last = found
-    judged = judge(key) if group_by == "beta" else None
-    status = judged.status if judged else key if group_by == "status" else None
+    judged = gravest(said) if said else None
     return Row(
         key=key or None, services=services, teams=teams, betas=betas, count_30d=int(count),
-        refused_30d=int(refused), last_seen=last, status=status,
+        refused_30d=int(refused), last_seen=last,
+        status=judged.status if judged else None,
+        verdict=judged.verdict if judged else None,
+        place=judged.place if judged else None,
         issue=judged.issue if judged else None,
         use_instead=judged.use_instead if judged else None,
         advice=judged.advice if judged else "",
@@ -156,14 +221,6 @@ def _conditions(wanted: Filter, now: datetime) -> list[sa.ColumnElement[bool]]:
         )
         if values
     ]
-    if wanted.statuses:
-        known = sa.select(BetaRow.name)
-        of_status: sa.ColumnElement[bool] = UsageRow.beta.in_(
-            known.where(BetaRow.status.in_(wanted.statuses))
-        )
-        if "unknown" in wanted.statuses:
-            of_status |= UsageRow.beta.not_in(known)
-        found.append(of_status)
     if wanted.q:
         found.append(
             UsageRow.service.icontains(wanted.q, autoescape=True)
@@ -178,6 +235,7 @@ def _conditions(wanted: Filter, now: datetime) -> list[sa.ColumnElement[bool]]:
 
 def users(
     session: Session,
+    judge: Judges,
     now: datetime,
     wanted: Filter,
     after: tuple[str, str] = ("", ""),
@@ -197,7 +255,7 @@ def users(
     if not page:
         return []
     services = sorted({service for service, _ in page})
-    found = who(session, [*conditions, UsageRow.service.in_(services)], now)
+    found = who(session, [*conditions, UsageRow.service.in_(services)], judge, now)
     placed = {(item.service, item.environment): item for group in found.values() for item in group}
     return [placed[service, environment] for service, environment in page]
 
@@ -219,8 +277,9 @@ def some_users(
     return {beta: sorted(names) for beta, names in found.items()}
 
 
-def radius(session: Session, now: datetime, wanted: Filter) -> Radius:
+def radius(session: Session, judge: Judges, now: datetime, wanted: Filter) -> Radius:
     """Return how far the loss of what the filter names would reach."""
+    conditions = _fitting(session, judge, now, wanted)
     made = session.execute(
         sa.select(
             ServiceRow.team, UsageRow.environment, UsageRow.platform,
@@ -228,13 +287,13 @@ def radius(session: Session, now: datetime, wanted: Filter) -> Radius:
             sa.func.max(UsageRow.last_seen, type_=UsageRow.last_seen.type),
         )
         .join(ServiceRow, ServiceRow.name == UsageRow.service)
-        .where(*_conditions(wanted, now))
+        .where(*conditions)
         .group_by(ServiceRow.team, UsageRow.environment, UsageRow.platform)
     ).all()  # fmt: skip
     by_team = session.execute(
         sa.select(ServiceRow.team, sa.func.count(sa.distinct(UsageRow.service)))
         .join(ServiceRow, ServiceRow.name == UsageRow.service)
-        .where(*_conditions(wanted, now))
+        .where(*conditions)
         .group_by(ServiceRow.team)
         .order_by(ServiceRow.team)
     ).all()
@@ -259,7 +318,9 @@ class Day:
     refused: int = 0
 
 
-def daily(session: Session, now: datetime, wanted: Filter = Filter(), days: int = 30) -> list[Day]:
+def daily(
+    session: Session, judge: Judges, now: datetime, wanted: Filter = Filter(), days: int = 30
+) -> list[Day]:
     """Return the counts of the last days, today last; days without any, too."""
     last = hour_of(now) // 24
     day = UsageCountRow.hour // 24
@@ -267,7 +328,7 @@ def daily(session: Session, now: datetime, wanted: Filter = Filter(), days: int 
         sa.select(day, sa.func.sum(UsageCountRow.count), sa.func.sum(UsageCountRow.refused))
         .join(UsageRow, UsageRow.id == UsageCountRow.usage)
         .join(ServiceRow, ServiceRow.name == UsageRow.service)
-        .where(*_conditions(wanted, now), UsageCountRow.hour >= (last - days + 1) * 24)
+        .where(*_fitting(session, judge, now, wanted), UsageCountRow.hour >= (last - days + 1) * 24)
         .group_by(sa.text("1"))
     )
     found = {int(row[0]): (int(row[1]), int(row[2])) for row in counted}
@@ -282,13 +343,12 @@ def daily(session: Session, now: datetime, wanted: Filter = Filter(), days: int 
 _COLUMNS: Final = (
     "service", "environment", "beta", "status", "issue", "use_instead", "advice", "team", "owner",
     "contacts", "repository", "tier", "platform", "source", "instance", "models", "first_seen",
-    "last_seen", "count_30d", "accepted_30d", "refused_30d", "locations",
+    "last_seen", "count_30d", "accepted_30d", "refused_30d", "locations", "verdict", "api", "hosting",
+    "region", "endpoint",
 )  # fmt: skip
 
 
-def write_csv(
-    session: Session, judge: Judges, now: datetime, wanted: Filter = Filter()
-) -> str:  # fmt: skip
+def write_csv(session: Session, judge: Judges, now: datetime, wanted: Filter = Filter()) -> str:
     """Print every usage as CSV (RFC 4180). No cell can be taken for a formula by a spreadsheet."""
     out = io.StringIO()
     writer = csv.writer(out)
@@ -302,21 +362,19 @@ def _cells(
 ) -> Iterator[Sequence[object]]:
     conditions = _conditions(wanted, now)
     places = _places(session, conditions)
-    found = session.execute(
-        sa.select(UsageRow, ServiceRow)
-        .join(ServiceRow, ServiceRow.name == UsageRow.service)
-        .where(*conditions)
-        .order_by(UsageRow.service, UsageRow.environment, UsageRow.beta, UsageRow.id)
-    )
-    for usage, service in found:
-        judged = judge(usage.beta, usage.platform or service.platform, service.model)
+    found = matching(session, judge, now, wanted)
+    order = ("service", "environment", "beta", "id")
+    found.sort(key=lambda item: tuple(getattr(item.usage, name) for name in order))
+    for item in found:
+        usage, judged, service = item.usage, item.said, item.service
         yield (
-            service.name, usage.environment, usage.beta, judged.status, judged.issue,
+            usage.service, usage.environment, usage.beta, judged.status, judged.issue,
             judged.use_instead, judged.advice, service.team, service.owner,
             "; ".join(service.contacts), service.repository, service.tier, usage.platform,
-            usage.source, usage.instance, "; ".join(usage.models), rfc3339(usage.first_seen),
-            rfc3339(usage.last_seen), usage.count_30d, usage.accepted_30d, usage.refused_30d,
-            "; ".join(places.get(usage.id, ())),
+            usage.source, usage.instance, "; ".join(filter(None, [usage.model, *usage.models])),
+            rfc3339(usage.first_seen), rfc3339(usage.last_seen), usage.count_30d,
+            usage.accepted_30d, usage.refused_30d, "; ".join(places.get(usage.id, ())),
+            judged.verdict, usage.api, usage.hosting, usage.region, usage.endpoint,
         )  # fmt: skip
 
 

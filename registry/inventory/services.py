@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -14,15 +14,28 @@ from registry import catalog
 from registry.catalog import SEEN_WITHIN
 from registry.core.errors import Invalid, NotFound
 from registry.core.facts import Json
-from registry.core.health import Health, health_of
+from registry.core.health import (
+    HEALTHS,
+    PARTS,
+    Answered,
+    Declared,
+    Health,
+    Hour,
+    answered,
+    gravest,
+    health_of,
+    said,
+)
 from registry.core.judgement import Judgement, Judges
-from registry.core.names import PLATFORMS, is_well_formed
+from registry.core.names import is_well_formed
+from registry.core.places import Place, place_of
 from registry.db import upsert
-from registry.inventory.reading import LOCATIONS, Location, last_day
+from registry.inventory.reading import LOCATIONS, Location, hours_of
 from registry.inventory.recording import check_name
 from registry.models import ServiceRow, UsageLocationRow, UsageRow
 
 __all__ = [
+    "BetaPlace",
     "Declaration",
     "Defaults",
     "Service",
@@ -43,10 +56,14 @@ class Defaults:
 
     platform: str | None = None
     api: str | None = None
+    hosting: str | None = None
+    region: str | None = None
     model: str | None = None
     endpoint: str | None = None
     policy: str | None = None
     on_unknown: str | None = None
+    on_unproven: str | None = None
+    on_restricted: str | None = None
     betas: tuple[str, ...] = ()
 
 
@@ -64,10 +81,31 @@ class Declaration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BetaPlace:
+    """How a beta stands at one place where the service was seen with it; counts are of 24 hours."""
+
+    place: Place
+    verdict: str
+    status: str
+    state: str
+    since: date | None
+    fails: bool
+    health: Health
+    count_24h: int
+    refused_24h: int
+    detail: str
+    use_instead: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceBeta:
-    """A beta that a service was seen with, how it stands there, and what to do."""
+    """A beta that a service was seen with, how it stands there, and what to do.
+
+    `places` tells it for each place; what stands beside it is so at the gravest of them.
+    """
 
     name: str
+    verdict: str
     status: str
     state: str
     last_seen: datetime
@@ -81,9 +119,11 @@ class ServiceBeta:
     sources: tuple[str, ...]
     issue: str | None
     fails: bool
+    health: Health
     use_instead: str | None
     detail: str
     advice: str
+    places: tuple[BetaPlace, ...]
     locations: tuple[Location, ...] = ()
 
 
@@ -166,12 +206,14 @@ def _owners(held: Any, new: Any) -> dict[str, Any]:
     return {**given, "origin": new.origin, "changed_at": new.changed_at}
 
 
+_MORE: Final = (
+    "api", "hosting", "region", "endpoint", "policy", "on_unknown", "on_unproven", "on_restricted",
+)  # fmt: skip
+
+
 def _row(item: Declaration, origin: str, now: datetime) -> dict[str, Any]:
     given = item.defaults
-    more = {
-        "api": given.api, "endpoint": given.endpoint, "policy": given.policy,
-        "on_unknown": given.on_unknown, "betas": list(given.betas),
-    }  # fmt: skip
+    more = {name: getattr(given, name) for name in _MORE} | {"betas": list(given.betas)}
     return {
         "name": item.name, "team": item.team, "owner": item.owner, "contacts": list(item.contacts),
         "repository": item.repository, "tier": item.tier, "platform": given.platform,
@@ -180,12 +222,16 @@ def _row(item: Declaration, origin: str, now: datetime) -> dict[str, Any]:
     }  # fmt: skip
 
 
+_CHOICES: Final = ("error", "pass", "drop")
+
+
 def _check(item: Declaration) -> None:
     check_name(item.name, "service")
     given = item.defaults
     for what, text, longest in (
         ("team", item.team, 128), ("owner", item.owner, 200), ("repository", item.repository, 500),
         ("tier", item.tier, 100), ("model", given.model, 128), ("endpoint", given.endpoint, 128),
+        ("region", given.region, 64),
         *(("contacts", contact, 200) for contact in item.contacts),
     ):  # fmt: skip
         if text is not None:
@@ -193,15 +239,14 @@ def _check(item: Declaration) -> None:
     if len(item.contacts) > 20 or len(given.betas) > 100:
         raise Invalid(f"{item.name[:60]}: at most 20 contacts and 100 betas can be declared.")
     for what, word, allowed in (
-        ("platform", given.platform, PLATFORMS),
         ("policy", given.policy, ("strict", "filter", "advise")),
-        ("on_unknown", given.on_unknown, ("error", "pass", "drop")),
-        ("api", given.api, ("invoke", "mantle")),
+        ("on_unknown", given.on_unknown, _CHOICES),
+        ("on_unproven", given.on_unproven, _CHOICES),
+        ("on_restricted", given.on_restricted, _CHOICES),
     ):
         if word is not None and word not in allowed:
             raise Invalid(f"{what}: {word[:60]!r} is none; use one of {', '.join(allowed)}.")
-    if given.api and given.platform != "bedrock":
-        raise Invalid("api: it is for the platform bedrock only.")
+    place_of(**{part: getattr(given, part) for part in PARTS})
     for name in given.betas:
         if not is_well_formed(name):
             raise Invalid(f"betas: {name[:60]!r} is not a beta name.", slug="malformed-name")
@@ -291,23 +336,29 @@ def _shown(
     usages: dict[str, list[UsageRow]] = {}
     for usage in session.scalars(sa.select(UsageRow).where(*wanted).order_by(UsageRow.last_seen)):
         usages.setdefault(usage.service, []).append(usage)
-    counts = last_day(session, wanted, now)
-    return [_service(row, usages.get(row.name, ()), counts, judge) for row in rows]
+    hours = hours_of(session, [*wanted], now)
+    return [_service(row, usages.get(row.name, ()), hours, judge) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A usage with what holds where it was seen, and its last 24 hours."""
+
+    usage: UsageRow
+    said: Judgement
+    day: Answered
 
 
 def _service(
-    row: ServiceRow, usages: Sequence[UsageRow], counts: Mapping[int, tuple[int, int, int]],
-    judge: Judges,
-) -> Service:  # fmt: skip
-    grouped: dict[str, list[UsageRow]] = {}
+    row: ServiceRow, usages: Sequence[UsageRow], hours: Mapping[int, Sequence[Hour]], judge: Judges
+) -> Service:
+    declared = Declared(row.platform, row.model, row.defaults)
+    grouped: dict[str, list[_Judged]] = {}
     for usage in usages:
-        grouped.setdefault(usage.beta, []).append(usage)
-    judged = {name: _worst(row, name, group, judge) for name, group in grouped.items()}
-    betas = [_beta(judged[name], grouped[name], counts) for name in sorted(grouped)]
-    day = [
-        (judged[name], _sum(group, counts, 1), _sum(group, counts, 2))
-        for name, group in grouped.items()
-    ]
+        item = said(judge, usage, declared)
+        day = answered(hours.get(usage.id, ()), item.turned_at)
+        grouped.setdefault(usage.beta, []).append(_Judged(usage, item, day))
+    betas = [_beta(grouped[name]) for name in sorted(grouped)]
     return Service(
         name=row.name,
         team=row.team,
@@ -322,43 +373,58 @@ def _service(
         created_at=row.created_at,
         environments=tuple(sorted({usage.environment for usage in usages})),
         last_seen=row.last_seen,
-        health=health_of(day),
+        health=max((beta.health for beta in betas), key=HEALTHS.index, default="ok"),
         betas=tuple(betas),
     )
 
 
-def _sum(usages: Iterable[UsageRow], counts: Mapping[int, tuple[int, int, int]], part: int) -> int:
-    return sum(counts[usage.id][part] for usage in usages if usage.id in counts)
-
-
-def _worst(row: ServiceRow, name: str, usages: Iterable[UsageRow], judge: Judges) -> Judgement:
-    """Judges a beta on every platform on which the service uses it; the worst one counts."""
-    places = {usage.platform or row.platform for usage in usages}
-    found = [judge(name, place, row.model) for place in sorted(places, key=str)]
-    return max(found, key=lambda item: (item.fails, item.at_risk, bool(item.issue)))
-
-
-def _beta(
-    judged: Judgement, usages: Sequence[UsageRow], counts: Mapping[int, tuple[int, int, int]]
-) -> ServiceBeta:
+def _beta(group: Sequence[_Judged]) -> ServiceBeta:
+    """Sum up a beta. What a scan found says nothing of requests where some are known."""
+    usages = [item.usage for item in group]
+    sent = [item for item in group if item.usage.source != "scan"] or group
+    by_place: dict[Place, list[_Judged]] = {}
+    for item in sent:
+        by_place.setdefault(item.said.place, []).append(item)
+    judged = gravest(item.said for item in sent)
+    places = [_place(each) for each in by_place.values()]
     return ServiceBeta(
         name=judged.name,
+        verdict=judged.verdict,
         status=judged.status,
         state=judged.state,
         last_seen=max(usage.last_seen for usage in usages),
-        count_24h=_sum(usages, counts, 0),
-        refused_24h=_sum(usages, counts, 2),
+        count_24h=sum(item.day.count for item in group),
+        refused_24h=sum(item.day.refused for item in group),
         count_30d=sum(usage.count_30d for usage in usages),
         refused_30d=sum(usage.refused_30d for usage in usages),
         environments=tuple(sorted({usage.environment for usage in usages})),
         platforms=tuple(sorted({usage.platform for usage in usages} - {""})),
-        models=tuple(sorted({model for usage in usages for model in usage.models})),
+        models=tuple(sorted({m for usage in usages for m in (usage.model, *usage.models) if m})),
         sources=tuple(sorted({usage.source for usage in usages})),
         issue=judged.issue,
         fails=judged.fails,
+        health=max((place.health for place in places), key=HEALTHS.index),
         use_instead=judged.use_instead,
         detail=judged.detail,
         advice=judged.advice,
+        places=tuple(sorted(places, key=lambda item: str(item.place))),
+    )
+
+
+def _place(group: Sequence[_Judged]) -> BetaPlace:
+    judged, day = group[0].said, sum((item.day for item in group), Answered())
+    return BetaPlace(
+        place=judged.place,
+        verdict=judged.verdict,
+        status=judged.status,
+        state=judged.state,
+        since=judged.since,
+        fails=judged.fails,
+        health=health_of([(judged, day)]),
+        count_24h=day.count,
+        refused_24h=day.refused,
+        detail=judged.detail,
+        use_instead=judged.use_instead,
     )
 
 

@@ -4,29 +4,29 @@
 """
 
 from registry.report.exposure import (
-    KINDS,
+    SECTIONS,
     Change,
     Finding,
-    Kind,
     Location,
     Report,
     Requests,
+    Section,
     Sender,
     SourceUse,
     Use,
     expose,
 )
-from registry.report.page import TITLES, markdown, place_text, senders_text
+from registry.report.page import TITLES, markdown, place_text, senders_text, where
 
 __all__ = [
-    "KINDS",
+    "SECTIONS",
     "TITLES",
     "Change",
     "Finding",
-    "Kind",
     "Location",
     "Report",
     "Requests",
+    "Section",
     "Sender",
     "SourceUse",
     "Use",
@@ -34,4 +34,5 @@ __all__ = [
     "markdown",
     "place_text",
     "senders_text",
+    "where",
 ]

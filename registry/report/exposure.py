@@ -13,18 +13,20 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final, Literal, get_args
 
-from registry.core.facts import Beta, Json, Snapshot, to_json
-from registry.core.judgement import Judgement, Judges
-from registry.core.resolution import Ask, resolve
+from registry.core.facts import Json, Snapshot, to_json
+from registry.core.health import HEALTHS, PARTS, Answered, Hour, answered, gravest, health_of
+from registry.core.judgement import HOME, Judgement, Judges
+from registry.core.places import Place
+from registry.core.resolution import Ask, Resolver
 
 __all__ = [
-    "KINDS",
+    "SECTIONS",
     "Change",
     "Finding",
-    "Kind",
     "Location",
     "Report",
     "Requests",
+    "Section",
     "Sender",
     "SourceUse",
     "Use",
@@ -33,22 +35,10 @@ __all__ = [
     "many",
 ]
 
-Kind = Literal[
-    "failing", "refusing", "deprecated", "dead_weight", "not_needed", "superseded", "contradicted",
-    "unknown",
-]  # fmt: skip
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-"""What a finding says, the most painful first.
-
-    failing       requests with it fail: it is retired or refused where it is sent
-    refusing      the registry holds it valid, and the service sees it refused
-    deprecated    it will fail: an end is announced
-    dead_weight   the header does nothing: generally available and ignored, or retired without effect
-    not_needed    generally available; whether the header still does anything is not known
-    superseded    it works, and another beta replaces it
-    contradicted  the registry holds it for retired or refused, and the service sees it accepted
-    unknown       the registry does not know the name
-"""
+Section = Literal["fails", "refused_in_use", "retired", "deprecated", "ga", "superseded", "unknown"]
+SECTIONS: Final[tuple[Section, ...]] = get_args(Section)
+"""Under what a finding stands, the most painful first: what fails, what the service sees refused, though
+nothing else says so, and then by the judgement's issue."""
 
 NAMES_SHOWN: Final = 10
 
@@ -64,26 +54,34 @@ class Location:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """That a service was seen with a beta in the time of the report; one for each source and platform."""
+    """That a service was seen with a beta in the time of the report; one for each source and place.
+
+    `others` are more places that it may have been at, where counts are not kept by them; `placed` says
+    whether anybody told on which platform.
+    """
 
     service: str
     environment: str
     beta: str
     source: str
-    platform: str | None = None
+    place: Place = HOME
+    others: tuple[Place, ...] = ()
+    placed: bool = True
     team: str | None = None
     owner: str | None = None
-    models: tuple[str, ...] = ()
-    count: int = 0
-    accepted: int = 0
-    refused: int = 0
+    hours: tuple[Hour, ...] = ()
     last_seen: datetime
     locations: tuple[Location, ...] = ()
 
     @property
-    def place(self) -> str:
+    def platform(self) -> str:
         """The platform on which it is judged."""
-        return self.platform or "anthropic"
+        return self.place.platform or "anthropic"
+
+    @property
+    def count(self) -> int:
+        """Requests in the time of the report."""
+        return sum(count for _, count, _, _ in self.hours)
 
 
 # --- The report -----------------------------------------------------------------------------------
@@ -105,16 +103,22 @@ class Sender:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One beta on one platform: what is wrong, how much it is used, and by whom.
+    """One beta at one place: what holds there, how much it is used, and by whom.
 
-    `requests` are those that it makes fail where the kind is `failing` or `refusing`, else all with it.
+    `requests` are those that it makes fail where any do, else all with it. `seen` is what the services
+    see, where it is not what is known: `refused` or `accepted`.
     """
 
-    kind: Kind
+    section: Section
     beta: str
     platform: str
+    place: Place
     status: str
+    state: str
     verdict: str
+    issue: str | None
+    since: date | None
+    seen: Literal["refused", "accepted"] | None
     detail: str
     advice: str
     use_instead: str | None
@@ -132,6 +136,7 @@ class Change:
     service: str
     environment: str
     platform: str
+    place: Place
     team: str | None
     owner: str | None
     requests: int
@@ -168,7 +173,7 @@ class SourceUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The whole of it. `services` counts services by how they stand, each in its worst kind, else `ok`."""
+    """The whole of it. `services` counts services by their health in this time."""
 
     days: int
     start: datetime
@@ -208,13 +213,12 @@ def expose(
     `silent` are services that are known and were not seen in this time. `team` and `platform` say what
     the usage was filtered by; a use without a platform counts as one on the Claude API.
     """
-    wanted = [use for use in _with_places(uses) if platform is None or use.place == platform]
+    wanted = [use for use in _with_places(uses) if platform is None or use.platform == platform]
     judge = Judges(snapshot, stop.date())
-    judged = [_judged(use, snapshot, judge) for use in wanted]
-    groups = _grouped(judged)
-    requests = _total(groups.values())
-    findings = _findings(judged, snapshot, requests.total)
-    changes = _changes(groups, snapshot, stop.date())
+    judged = [_judged(use, judge) for use in wanted]
+    requests = _total(_grouped(judged).values())
+    findings = _findings(judged, requests.total)
+    changes = _changes(judged, snapshot, stop.date())
     services = _services(judged)
     return Report(
         days=days,
@@ -254,62 +258,67 @@ def _with_places(uses: Iterable[Use]) -> list[Use]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Judged:
-    """A use with what is to be said of it; `failing` of its requests fail, at least and at most."""
+    """A use with what holds where it was; `failing` of its requests fail, at least and at most."""
 
     use: Use
     said: Judgement
-    kind: Kind | None
+    answers: Answered
     failing: int = 0
     failing_at_most: int = 0
 
     @property
+    def seen(self) -> Literal["refused", "accepted"] | None:
+        """What the service sees, where that is not what is known."""
+        seen = self.answers
+        if self.said.fails and seen.count_since and seen.accepted_since >= seen.count_since:
+            return "accepted"
+        return "refused" if seen.refused_since and not self.said.fails else None
+
+    @property
+    def section(self) -> Section | None:
+        """Under what it is told; None where there is nothing to tell."""
+        if self.said.fails:
+            return "fails"
+        if self.seen == "refused":
+            return "refused_in_use"
+        return None if self.said.issue in (None, "refused") else self.said.issue
+
+    @property
+    def to_change(self) -> bool:
+        """Say whether its header has to change, or can go."""
+        return self.said.fails or self.said.at_risk or self.said.needless
+
+    @property
     def requests(self) -> int:
         """Requests to tell of: those that fail where some do."""
-        return self.failing_at_most if self.kind in ("failing", "refusing") else self.use.count
+        bad = self.section in ("fails", "refused_in_use")
+        return self.failing_at_most if bad else self.use.count
 
 
-def _judged(use: Use, snapshot: Snapshot, judge: Judges) -> _Judged:
-    """Judges one use, for each of its models: counts are not kept by model.
+def _judged(use: Use, judge: Judges) -> _Judged:
+    """Judge one use where it was, or at the worst of its places where counts are not kept by them.
 
-    What fails for one model only may be anything between none and all of the requests.
+    All requests fail that nothing but an answer from before the turn calls accepted. What fails for one of
+    several places only may be anything between none and all of the requests.
     """
-    each = [judge(use.beta, use.place, model) for model in use.models or (None,)]
-    bad = [said for said in each if said.fails]
-    said = bad[0] if bad else each[0]
-    unanswered = max(use.count - use.accepted, use.refused)
-    kind = _kind(use, said, snapshot)
-    if kind == "failing":
-        least = unanswered if len(bad) == len(each) else use.refused
-        return _Judged(use=use, said=said, kind=kind, failing=least, failing_at_most=unanswered)
-    return _Judged(use=use, said=said, kind=kind, failing=use.refused, failing_at_most=use.refused)
-
-
-def _kind(use: Use, said: Judgement, snapshot: Snapshot) -> Kind | None:
+    each = [judge.there(use.beta, place) for place in (use.place, *use.others)]
+    said = gravest(each)
+    answers = answered(use.hours, said.turned_at)
+    failing = at_most = answers.refused_since
     if said.fails:
-        seen_accepted = use.count and use.accepted >= use.count
-        return "contradicted" if seen_accepted else "failing"
-    if use.refused:
-        return "refusing"
-    if said.verdict == "no_effect":
-        return "dead_weight"
-    match said.issue:
-        case "deprecated" | "superseded" | "unknown":
-            return said.issue
-        case "ga":
-            beta = snapshot.betas.get(use.beta)
-            ignored = beta is not None and beta.header_effect == "ignored"
-            return "dead_weight" if ignored else "not_needed"
-    return None
+        at_most = max(answers.count - answers.accepted_since, answers.refused)
+        failing = at_most if all(one.fails for one in each) else answers.refused
+    return _Judged(use=use, said=said, answers=answers, failing=failing, failing_at_most=at_most)
 
 
-_Place = tuple[str, str, str]
-"""A service, its environment and a platform: what sends one header value."""
+_Group = tuple[str, str, str]
+"""A service, its environment and a platform."""
 
 
-def _grouped(judged: Iterable[_Judged]) -> dict[_Place, list[_Judged]]:
-    groups: dict[_Place, list[_Judged]] = defaultdict(list)
+def _grouped(judged: Iterable[_Judged]) -> dict[_Group, list[_Judged]]:
+    groups: dict[_Group, list[_Judged]] = defaultdict(list)
     for item in judged:
-        groups[item.use.service, item.use.environment, item.use.place].append(item)
+        groups[item.use.service, item.use.environment, item.use.platform].append(item)
     return groups
 
 
@@ -338,12 +347,22 @@ def _by_source(group: Iterable[_Judged]) -> dict[str, list[_Judged]]:
 
 
 def _count(items: Sequence[_Judged]) -> Requests:
-    total = max(item.use.count for item in items)
+    """Count the requests of one source: of the betas, each over all its places, the largest."""
+    betas: dict[str, Requests] = defaultdict(Requests)
+    for item in items:
+        so_far = betas[item.use.beta]
+        betas[item.use.beta] = Requests(
+            total=so_far.total + item.use.count,
+            failing=so_far.failing + item.failing,
+            failing_at_most=so_far.failing_at_most + item.failing_at_most,
+            refused=so_far.refused + item.answers.refused,
+        )
+    total = max(one.total for one in betas.values())
     return Requests(
         total=total,
-        failing=max(item.failing for item in items),
-        failing_at_most=min(total, sum(item.failing_at_most for item in items)),
-        refused=max(item.use.refused for item in items),
+        failing=max(one.failing for one in betas.values()),
+        failing_at_most=min(total, sum(one.failing_at_most for one in betas.values())),
+        refused=max(one.refused for one in betas.values()),
     )
 
 
@@ -354,55 +373,54 @@ def _share(part: int, whole: int) -> float:
 # --- Findings -------------------------------------------------------------------------------------
 
 
-def _findings(judged: Iterable[_Judged], snapshot: Snapshot, total: int) -> tuple[Finding, ...]:
-    found: dict[tuple[Kind, str, str], list[_Judged]] = defaultdict(list)
+_Found = tuple[Section, str, Place]
+
+
+def _findings(judged: Iterable[_Judged], total: int) -> tuple[Finding, ...]:
+    found: dict[_Found, list[_Judged]] = defaultdict(list)
     for item in judged:
-        if item.kind is not None:
-            found[item.kind, item.use.beta, item.use.place].append(item)
-    made = [_finding(kind, items, snapshot, total) for (kind, _, _), items in found.items()]
+        if item.section is not None:
+            found[item.section, item.use.beta, item.said.place].append(item)
+    made = [_finding(section, items, total) for (section, _, _), items in found.items()]
     return tuple(sorted(made, key=_pain))
 
 
 def _pain(finding: Finding) -> tuple[int, date, int, int, str, str]:
-    ends = finding.ends_on if finding.kind == "deprecated" and finding.ends_on else date.max
+    ends = finding.ends_on if finding.section == "deprecated" and finding.ends_on else date.max
     return (
-        KINDS.index(finding.kind), ends, -finding.requests, -len(finding.senders), finding.beta,
-        finding.platform,
+        SECTIONS.index(finding.section), ends, -finding.requests, -len(finding.senders), finding.beta,
+        str(finding.place),
     )  # fmt: skip
 
 
-def _finding(kind: Kind, items: Sequence[_Judged], snapshot: Snapshot, total: int) -> Finding:
+def _finding(section: Section, items: Sequence[_Judged], total: int) -> Finding:
     use, said = items[0].use, items[0].said
-    beta = snapshot.betas.get(use.beta)
     senders = _senders(items)
     requests = sum(sender.requests for sender in senders)
+    seen = {item.seen for item in items}
     return Finding(
-        kind=kind,
+        section=section,
         beta=use.beta,
-        platform=use.place,
+        platform=use.platform,
+        place=said.place,
         status=said.status,
+        state=said.state,
         verdict=said.verdict,
+        issue=said.issue,
+        since=said.since,
+        seen=seen.pop() if len(seen) == 1 else None,
         detail=said.detail,
-        advice=_advice(kind, said),
+        advice=_ASK if section == "refused_in_use" else said.advice,
         use_instead=said.use_instead,
-        body_fields=beta.body_fields if beta is not None and kind == "failing" else (),
-        ends_on=(beta.retired_on or beta.sunset_on) if beta is not None else None,
+        body_fields=said.body_fields if said.fails else (),
+        ends_on=said.sunset_on,
         requests=requests,
         share=_share(min(requests, total), total),
         senders=senders,
     )
 
 
-def _advice(kind: Kind, said: Judgement) -> str:
-    match kind:
-        case "refusing":
-            return "Look at the answers with `beta-registry diagnose`: key, plan or model may forbid it."
-        case "contradicted":
-            return "Let a target probe it; until then treat it as about to fail."
-        case "not_needed":
-            return "Try without the header; it is no longer needed."
-        case _:
-            return said.advice
+_ASK: Final = "Look at the answers with `beta-registry diagnose`: key, plan or model may forbid it."
 
 
 def _senders(items: Sequence[_Judged]) -> tuple[Sender, ...]:
@@ -422,7 +440,7 @@ def _sender(group: Sequence[_Judged]) -> Sender:
         team=use.team,
         owner=use.owner,
         requests=max((sum(it.requests for it in items) for items in counted), default=0),
-        refused=max((sum(it.use.refused for it in items) for items in counted), default=0),
+        refused=max((sum(it.answers.refused for it in items) for items in counted), default=0),
         last_seen=max(item.use.last_seen for item in group),
         locations=_locations(group),
     )
@@ -435,16 +453,16 @@ def _locations(group: Iterable[_Judged]) -> tuple[Location, ...]:
 
 # --- Changes --------------------------------------------------------------------------------------
 
-_TO_CHANGE: Final = frozenset({"failing", "deprecated", "dead_weight"})
 
-
-def _changes(
-    groups: Mapping[_Place, Sequence[_Judged]], snapshot: Snapshot, today: date
-) -> tuple[Change, ...]:
+def _changes(judged: Iterable[_Judged], snapshot: Snapshot, today: date) -> tuple[Change, ...]:
+    groups: dict[tuple[str, str, Place], list[_Judged]] = defaultdict(list)
+    for item in judged:
+        groups[item.use.service, item.use.environment, item.said.place].append(item)
+    resolver = Resolver(snapshot)
     made = [
-        _change(place, group, snapshot, today)
-        for place, group in groups.items()
-        if any(item.kind in _TO_CHANGE for item in group)
+        _change(place, group, resolver, today)
+        for (_, _, place), group in groups.items()
+        if any(item.to_change for item in group)
     ]
     changed = [change for change in made if change.value_before != change.value_after]
     return tuple(
@@ -452,24 +470,22 @@ def _changes(
     )
 
 
-def _change(place: _Place, group: Sequence[_Judged], snapshot: Snapshot, today: date) -> Change:
-    service, environment, platform = place
+def _change(place: Place, group: Sequence[_Judged], resolver: Resolver, today: date) -> Change:
     ordered = sorted(group, key=lambda item: (-item.use.count, item.use.beta))
     names = {item.use.beta: item for item in ordered}
-    models = {model for item in group for model in item.use.models}
+    parts = {part: getattr(place, part) for part in PARTS}
     ask = Ask(
-        requested=tuple(("beta", _wanted(item)) for item in names.values()),
-        platform=platform,
-        model=next(iter(models)) if len(models) == 1 else None,
-        policy="filter",
+        requested=tuple(("beta", _wanted(i)) for i in names.values()), policy="filter", **parts
     )
-    answer = resolve(snapshot, ask, today).to_json()
+    answer = resolver.resolve(ask, today).to_json()
     use, counted = group[0].use, _total([group])
-    bad = [item for item in names.values() if item.kind in _TO_CHANGE]
+    bad = [item for item in names.values() if item.to_change]
+    gone = {item["requested"]: item["body_fields"] for item in answer["dropped"]}
     return Change(
-        service=service,
-        environment=environment,
-        platform=platform,
+        service=use.service,
+        environment=use.environment,
+        platform=use.platform,
+        place=place,
         team=use.team,
         owner=use.owner,
         requests=counted.total,
@@ -479,40 +495,27 @@ def _change(place: _Place, group: Sequence[_Judged], snapshot: Snapshot, today: 
         omit=answer["omit"],
         placement=answer["placement"],
         why=tuple(item.said.detail for item in bad),
-        body_fields=tuple(_body_fields(answer["dropped"], bad, snapshot)),
+        body_fields=tuple(field for item in bad for field in gone.get(item.use.beta, ())),
         locations=_locations(bad),
     )
 
 
 def _wanted(item: _Judged) -> str:
-    """Return what to ask for: the successor of what fails or will."""
-    replace = item.kind in ("failing", "deprecated") and item.said.use_instead
-    return item.said.use_instead if replace and item.said.use_instead else item.use.beta
-
-
-def _body_fields(
-    dropped: Sequence[Mapping[str, Json]], bad: Iterable[_Judged], snapshot: Snapshot
-) -> Iterator[str]:
-    """Return the body fields that must go together with betas that are gone and not replaced."""
-    gone = {item["requested"] for item in dropped if item["reason"] != "ga"}
-    for item in bad:
-        beta: Beta | None = snapshot.betas.get(item.use.beta)
-        if beta is not None and beta.name in gone:
-            yield from beta.body_fields
+    """Return what to ask for: what is to be used instead of what fails or will."""
+    ends = item.said.fails or item.said.at_risk
+    return (item.said.use_instead if ends else None) or item.use.beta
 
 
 # --- Words ----------------------------------------------------------------------------------------
 
 
 def _services(judged: Iterable[_Judged]) -> dict[str, int]:
-    """Count services, each under its worst kind."""
-    worst: dict[str, int] = {}
+    """Count services by their health."""
+    each: dict[str, list[_Judged]] = defaultdict(list)
     for item in judged:
-        rank = KINDS.index(item.kind) if item.kind is not None else len(KINDS)
-        worst[item.use.service] = min(worst.get(item.use.service, rank), rank)
-    names: tuple[str, ...] = (*KINDS, "ok")
-    found = Counter(names[rank] for rank in worst.values())
-    return {"total": len(worst), **{name: found[name] for name in names}}
+        each[item.use.service].append(item)
+    found = Counter(health_of((it.said, it.answers) for it in group) for group in each.values())
+    return {"total": len(each), **{name: found[name] for name in reversed(HEALTHS)}}
 
 
 def _sources(uses: Iterable[Use]) -> Iterator[SourceUse]:
@@ -553,16 +556,16 @@ def _summary(
         said.append(
             f"To be safe, {many(places, 'service')}{whose} must change the header as listed."
         )
-    elif not any(finding.kind in _TO_CHANGE for finding in findings):
+    elif not any(finding.section in ("fails", "deprecated", "retired") for finding in findings):
         said.append("No header has to change.")
     return " ".join(said)
 
 
 def _about_failing(requests: Requests, findings: Sequence[Finding]) -> str:
-    bad = [finding for finding in findings if finding.kind in ("failing", "refusing")]
+    bad = [finding for finding in findings if finding.section in ("fails", "refused_in_use")]
     if not bad:
         return "None of them would have failed for its betas."
-    names = listing([f"{finding.beta} on {finding.platform}" for finding in bad], 3)
+    names = listing([f"{finding.beta} on {finding.place}" for finding in bad], 3)
     if not requests.failing and not requests.failing_at_most:
         return f"Code that was scanned holds betas that fail when they are sent: {names}."
     least = f"At least {requests.failing:,} of them ({requests.share:.1%})"
@@ -572,15 +575,16 @@ def _about_failing(requests: Requests, findings: Sequence[Finding]) -> str:
 
 
 def _about_others(findings: Sequence[Finding]) -> Iterator[str]:
-    ending = [finding for finding in findings if finding.kind == "deprecated"]
+    ending = [finding for finding in findings if finding.section == "deprecated"]
     days = sorted(finding.ends_on for finding in ending if finding.ends_on)
     if ending:
         first = f", the first on {days[0]}" if days else ""
         names = len({finding.beta for finding in ending})
         yield f"{many(names, 'beta')} in use will end{first}."
-    dead = {finding.beta for finding in findings if finding.kind == "dead_weight"}
+    dead = {finding.beta for finding in findings if finding.verdict == "no_effect"}
+    dead |= {finding.beta for finding in findings if finding.section == "ga"}
     if dead:
-        yield f"{many(len(dead), 'beta')} can simply be deleted: the header does nothing."
+        yield f"{many(len(dead), 'beta')} can simply be deleted: the header is not needed."
 
 
 def _cannot_know(
@@ -599,7 +603,7 @@ def _cannot_know(
             "one is counted as requests, so the numbers are lower bounds"
             f"; at most {requests.failing_at_most:,} requests fail."
         )
-    nowhere = {use.service for use in uses if use.platform is None}
+    nowhere = {use.service for use in uses if not use.placed}
     if nowhere:
         yield (
             f"{many(len(nowhere), 'service')} did not say on which platform: judged as on anthropic "

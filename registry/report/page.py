@@ -9,18 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from registry.core.facts import Json
-from registry.report.exposure import KINDS, listing, many
+from registry.core.places import Place
+from registry.report.exposure import SECTIONS, listing, many
 
-__all__ = ["TITLES", "markdown", "place_text", "senders_text"]
+__all__ = ["TITLES", "markdown", "place_text", "senders_text", "where"]
 
 TITLES: Final[Mapping[str, str]] = {
-    "failing": "Would have failed",
-    "refusing": "Refused in use",
+    "fails": "Fails or would have failed",
+    "refused_in_use": "Refused in use",
+    "retired": "Without effect",
     "deprecated": "Will end",
-    "dead_weight": "Dead weight",
-    "not_needed": "No longer needed",
+    "ga": "No longer needed",
     "superseded": "Replaced by another",
-    "contradicted": "Accepted against what is known",
     "unknown": "Not in the registry",
 }
 
@@ -52,18 +52,23 @@ def _filters(report: Mapping[str, Json]) -> str:
 
 
 def _sections(findings: Sequence[Mapping[str, Json]]) -> Iterator[str]:
-    for kind in KINDS:
+    for section in SECTIONS:
         rows = [
             (
-                f"`{found['beta']}`", found["platform"], f"{found['requests']:,}",
+                f"`{found['beta']}`", where(found["place"]), f"{found['requests']:,}",
                 found["ends_on"] or "", senders_text(found["senders"]), found["advice"],
             )
             for found in findings
-            if found["kind"] == kind
+            if found["section"] == section
         ]  # fmt: skip
         if rows:
-            yield f"## {TITLES[kind]}"
-            yield _table(("Beta", "Platform", "Requests", "Ends", "Services", "What to do"), rows)
+            yield f"## {TITLES[section]}"
+            yield _table(("Beta", "Place", "Requests", "Ends", "Services", "What to do"), rows)
+
+
+def where(place: Mapping[str, Json]) -> str:
+    """Print a place (its JSON) in words."""
+    return str(Place(**place))
 
 
 def senders_text(senders: Sequence[Mapping[str, Json]], shown: int = 3) -> str:

@@ -10,8 +10,9 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.responses import Response
 
 from registry import catalog
-from registry.core.facts import Beta
+from registry.core.judgement import Judges, judges_of
 from registry.core.names import PLATFORMS
+from registry.core.places import KNOWN_PLACES
 from registry.web import Context, formats, schemas
 from registry.web.answers import answer
 from registry.web.api import Asked, Words, find_events, needs, words
@@ -108,20 +109,14 @@ def _add_calendar(router: APIRouter, context: Context) -> None:
             found = catalog.calendar(
                 session, words(beta, None, "beta"), words(feature, None, "feature")
             )
-        kept = {
-            name: ending
-            for name, ending in found.items()
-            if _matters(snapshot.betas.get(name), places)
-        }
+        judges = judges_of(snapshot, context.clock().date())
+        kept = {name: ending for name, ending in found.items() if _matters(judges, name, places)}
         body = formats.calendar(kept, snapshot, context.clock().date())
         media_type = "text/calendar; charset=utf-8"
         return answer(request, snapshot, body, media_type=media_type)
 
 
-def _matters(beta: Beta | None, platforms: tuple[str, ...]) -> bool:
+def _matters(judges: Judges, name: str, platforms: tuple[str, ...]) -> bool:
     """Say whether a beta's end matters on any of the platforms: not where it is refused anyway."""
-    if not platforms or beta is None:
-        return True
-    return any(
-        known.state != "refused" for place, known in beta.platforms.items() if place in platforms
-    )
+    here = [place for place in KNOWN_PLACES.values() if place.platform in platforms]
+    return not platforms or any(judges.there(name, place).state != "refused" for place in here)

@@ -25,7 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from registry.core.errors import Invalid, RegistryError
 from registry.core.facts import Snapshot, rfc3339
 from registry.core.memo import Memo
-from registry.core.resolution import Ask, Resolution, Resolver
+from registry.core.places import Place
+from registry.core.resolution import Ask, Resolution, Resolver, place_asked
 from registry.inventory import Defaults, check_name
 from registry.web import Context
 from registry.web.access import admit
@@ -205,7 +206,9 @@ class HeaderEndpoint:
             try:
                 found = resolver.resolve(ask, today)
             except Invalid as error:
-                use = _use(asked, ask, error.extra.get("would_send"))
+                use = _use(
+                    asked, ask, place_asked(resolver.snapshot, ask), error.extra.get("would_send")
+                )
                 raise
         except RegistryError as error:
             return _problem(error, text=text, use=use)
@@ -217,7 +220,7 @@ class HeaderEndpoint:
         headers = [*_common(etag, snapshot), *_deprecation(found)]
         if asked.service is not None and not known:
             headers.append(_UNCOUNTED)
-        use = _use(asked, ask, value)
+        use = _use(asked, ask, found.place, value)
         if text:
             status, plain = 204 if value["omit"] else 200, b"text/plain; charset=utf-8"
             return _Made(status, headers, value["value"].encode(), plain, etag, use)
@@ -256,7 +259,7 @@ _EMPTY: Final[Message] = {"type": "http.response.body", "body": b""}
 _UNCOUNTED: Final = (b"beta-registry-usage", b"not counted: send a token of scope report")
 
 
-def _use(asked: Asked, ask: Ask, answer: Mapping[str, Any] | None) -> Use | None:
+def _use(asked: Asked, ask: Ask, place: Place, answer: Mapping[str, Any] | None) -> Use | None:
     """Return what an answer counts as: the betas asked for, and those sent for a feature."""
     if asked.service is None or answer is None:
         return None
@@ -264,7 +267,7 @@ def _use(asked: Asked, ask: Ask, answer: Mapping[str, Any] | None) -> Use | None
     names = [text for kind, text in ask.requested if kind == "beta"]
     names += [item["name"] for item in answer["betas"] if item["requested"] in features]
     betas = tuple(dict.fromkeys(names))
-    return Use(asked.service, asked.environment, answer["platform"], betas)
+    return Use(asked.service, asked.environment, place, betas)
 
 
 def _problem(error: RegistryError, *, text: bool = False, use: Use | None = None) -> _Made:
@@ -338,6 +341,8 @@ def with_defaults(asked: Asked, defaults: Defaults | None) -> Ask:
             ask,
             platform=ask.platform or defaults.platform,
             api=ask.api or (defaults.api if here else None),
+            hosting=ask.hosting or (defaults.hosting if here else None),
+            region=ask.region or (defaults.region if here else None),
             model=ask.model or defaults.model,
             endpoint=ask.endpoint or defaults.endpoint,
         )
@@ -346,6 +351,8 @@ def with_defaults(asked: Asked, defaults: Defaults | None) -> Ask:
         requested=ask.requested or tuple(("beta", name) for name in defaults.betas),
         policy=ask.policy if asked.says_policy else defaults.policy or ask.policy,
         on_unknown=ask.on_unknown or defaults.on_unknown,
+        on_unproven=ask.on_unproven or defaults.on_unproven,
+        on_restricted=ask.on_restricted or defaults.on_restricted,
     )
 
 

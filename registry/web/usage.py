@@ -44,7 +44,11 @@ class UsageItem(BaseModel):
     count: Count = 1
     accepted: Count | None = None
     refused: Count | None = None
+    api: Text = None
+    hosting: Text = None
+    region: Text = None
     model: Text = None
+    endpoint: Text = None
     path: str | None = Field(None, max_length=10_000)
     line: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     url: Text = None
@@ -82,9 +86,13 @@ class ServiceDefaults(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     api: Text = None
+    hosting: Text = None
+    region: Text = None
     endpoint: Text = None
     policy: Text = None
     on_unknown: Text = None
+    on_unproven: Text = None
+    on_restricted: Text = None
     betas: list[str] = Field(default_factory=list, max_length=100)
 
 
@@ -214,9 +222,8 @@ def _declaration(name: str, body: DeclareService) -> inventory.Declaration:
         name=name, team=body.team or None, owner=body.owner or None,
         contacts=tuple(body.contacts), repository=body.repository or None, tier=body.tier or None,
         defaults=inventory.Defaults(
-            platform=body.platform or None, api=more.api or None, model=body.model or None,
-            endpoint=more.endpoint or None, policy=more.policy or None,
-            on_unknown=more.on_unknown or None, betas=tuple(more.betas),
+            platform=body.platform or None, model=body.model or None, betas=tuple(more.betas),
+            **{name: text or None for name, text in more.model_dump(exclude={"betas"}).items()},
         ),
     )  # fmt: skip
 
@@ -286,8 +293,8 @@ def _usage(context: Context) -> APIRouter:
         wanted = _filter(team, None, [name], None, environment, platform, "")
         after, now = _pair(cursor), context.clock()
         with context.database.read() as session:
-            found = inventory.users(session, now, wanted, after, limit + 1)
-            radius = inventory.radius(session, now, wanted)
+            found = inventory.users(session, _judge(context), now, wanted, after, limit + 1)
+            radius = inventory.radius(session, _judge(context), now, wanted)
         last = found[limit - 1] if len(found) > limit else None
         body = {
             "items": [to_json(item) for item in found[:limit]],

@@ -16,6 +16,7 @@ from typing import Final
 
 from registry import inventory
 from registry.core.errors import Invalid, RegistryError
+from registry.core.places import Place
 from registry.db import Database
 from registry.jobs import Clock, Live
 from registry.loops import Loop
@@ -48,12 +49,14 @@ class Use:
 
     service: str
     environment: str
-    platform: str | None
+    place: Place
     betas: tuple[str, ...]
 
 
 _Group = tuple[str, str, str]
 """(service, environment, platform or nothing): one report."""
+_Name = tuple[str, Place]
+"""A beta, and where it is sent."""
 
 
 class Uses:
@@ -63,7 +66,7 @@ class Uses:
         self._cells: dict[Use, list[int]] = {}
         self._names = 0
         self._dropped: deque[dict[Use, list[int]]] = deque(maxlen=BACKLOG)
-        self._waiting: dict[_Group, dict[str, int]] = {}
+        self._waiting: dict[_Group, dict[_Name, int]] = {}
         self._new_hour, self._new = -1, 0
         self._loop: Loop | None = None
 
@@ -123,27 +126,28 @@ class Uses:
         """Take what there is room for; returns for how many names there is room then."""
         for use, cell in tuple(cells.items()):
             count = cell[0] - cell[1]
-            group = use.service, use.environment, use.platform or ""
+            group = use.service, use.environment, use.place.platform or ""
             if not count or (group not in self._waiting and len(self._waiting) >= WAITING):
                 continue
             held = self._waiting.get(group, {})
-            new = sum(beta not in held for beta in use.betas)
+            new = sum((beta, use.place) not in held for beta in use.betas)
             if new > room:
                 continue
             room -= new
             cell[1] += count
             self._waiting[group] = held
             for beta in use.betas:
-                held[beta] = held.get(beta, 0) + count
+                name = beta, use.place
+                held[name] = held.get(name, 0) + count
         return room
 
     def _record(
-        self, database: Database, live: Live, group: _Group, counts: dict[str, int], now: datetime
+        self, database: Database, live: Live, group: _Group, counts: dict[_Name, int], now: datetime
     ) -> None:
         service, environment, platform = group
         report = inventory.Report(
             service=service, environment=environment, platform=platform or None,
-            items=tuple(inventory.Item(beta=beta, count=count) for beta, count in counts.items()),
+            items=tuple(_item(*name, count) for name, count in counts.items()),
         )  # fmt: skip
         try:
             with database.write() as session:
@@ -164,3 +168,10 @@ class Uses:
                 NEW_AN_HOUR,
             )
         return self._new <= NEW_AN_HOUR
+
+
+def _item(beta: str, place: Place, count: int) -> inventory.Item:
+    return inventory.Item(
+        beta=beta, count=count, api=place.api, hosting=place.hosting, region=place.region,
+        model=place.model, endpoint=place.endpoint,
+    )  # fmt: skip

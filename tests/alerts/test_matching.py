@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from registry.alerts.matching import RETRIES, Filter, next_digest, read_filter, retry_after, wants
 from registry.core.errors import Invalid
 from registry.core.facts import Event
-from tests.factories import NOW, beta
+from tests.factories import NOW
 
 NAME = "thing-2026-01-01"
 
@@ -25,6 +25,14 @@ def event(**members: Any) -> Event:
         "feature": "thing",
     }  # fmt: skip
     return Event(**{**known, **members})
+
+
+PENDING: dict[str, Any] = {
+    "type": "beta.changed",
+    "before": {"platforms": {"vertex": {"state": "supported", "pending": None}}},
+    "after": {"platforms": {"vertex": {"state": "supported", "pending": {"kind": "refused"}}}},
+}
+"""What a target has begun to see."""
 
 
 @pytest.mark.parametrize(
@@ -48,6 +56,9 @@ def event(**members: Any) -> Event:
         ({"statuses": ["retired"]}, {"type": "source.failed", "beta": None}, False),
         ({"teams": ["payments"]}, {}, True),
         ({"teams": ["search"]}, {}, False),
+        ({}, PENDING, False),
+        ({"pending": True}, PENDING, True),
+        ({}, PENDING | {"after": {"summary": "x"}}, True),
         ({}, {"backfill": True}, False),
         ({"backfill": True}, {"backfill": True}, True),
     ],
@@ -57,7 +68,7 @@ def test_a_filter_lets_through_what_it_asks_for(
 ) -> None:
     """Members narrow; an event without a platform concerns all; history needs to be asked for."""
     made = event(**told)
-    known = beta(NAME, "retired") if made.beta else None
+    known = "retired" if made.beta else None
     assert wants(read_filter(asked), made, known, {"payments"}) is wanted
 
 

@@ -18,7 +18,8 @@ from registry.alerts import messages, placeholders
 from registry.alerts.messages import Facts, Proof
 from registry.alerts.sending import Message
 from registry.core.errors import Invalid
-from registry.core.facts import EVENT_TYPES, Event
+from registry.core.facts import EVENT_TYPES, Event, to_json
+from registry.core.judgement import HOME
 from registry.inventory import Affected, Location
 from tests.factories import NOW, beta, snapshot
 
@@ -27,6 +28,7 @@ USER = Affected(
     service="checkout", environment="production", team="payments", owner="@ada", platform=None,
     last_seen=NOW, count_24h=812, refused_24h=41,
     locations=(Location(path="src/llm.py", line=42, url="https://git.example.com/llm.py#L42"),),
+    place=HOME, verdict="refused", detail="", use_instead=NEW, health="failing",
 )  # fmt: skip
 PROOF = Proof(
     target="claude-api", model="claude-haiku-4-5", endpoint="count_tokens", refusals=3,
@@ -64,8 +66,11 @@ def test_the_data_has_the_shape_of_the_contract() -> None:
     assert data["title"] == f"`{OLD}` retired since 12:00 UTC: 1 service fails. Replace by `{NEW}`."
     assert (data["event"]["id"], data["event"]["affected"]) == (7, ["checkout"])
     assert (data["beta"]["name"], data["beta"]["status"]) == (OLD, "retired")
+    action = data["affected"][0].pop("action")
+    assert action == data["action"]
     assert data["affected"] == [
         {
+            "place": to_json(HOME), "verdict": "refused", "health": "failing",
             "service": "checkout", "environment": "production", "team": "payments", "owner": "@ada",
             "platform": None, "last_seen": "2026-11-23T12:00:00Z", "count_24h": 812,
             "refused_24h": 41,
@@ -225,7 +230,7 @@ def test_every_form_links_the_page_that_a_person_reads(about: Event | None, page
 def test_messages_without_an_event_say_what_they_are() -> None:
     """Tests, welcomes and notices have the same members, with null for the event."""
     known = facts(USER)
-    standing = messages.standing(list(known.snapshot.betas.values()), NOW.date())
+    standing = messages.standing(list(known.snapshot.betas), known.judges, NOW.date())
     welcome = messages.compose("msg_1", "welcome", (), known, NOW, name="mine", standing=standing)
     assert (welcome.type, welcome.data["event"]) == ("welcome", None)
     assert welcome.data["standing"]["counts"] == {"retired": 1, "active": 1}

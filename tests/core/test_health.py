@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from registry.core.health import health_of
+from registry.core.health import Answered, answered, health_of
 from registry.core.judgement import Judges, judges_of
 from tests.factories import TODAY, beta, snapshot
 
@@ -19,7 +20,7 @@ CASES: list[tuple[Any, str | None, bool, str]] = [
     (beta("x-2025-01-01", "deprecated"), "deprecated", False, "before it ends"),
     (
         beta("x-2025-01-01", "retired", state="refused", accepted=False),
-        "retired",
+        "refused",
         True,
         "Remove it",
     ),
@@ -64,12 +65,22 @@ def test_the_same_snapshot_and_day_have_one_judge() -> None:
 
 
 def test_what_a_service_sees_itself_outweighs_what_is_known() -> None:
-    """(judgement, accepted, refused) of each beta."""
+    """What holds, and the answers since then."""
     old = beta("old-2025-01-01", "retired", state="refused", accepted=False)
     judge = Judges(snapshot(beta(NEW), old), TODAY)
     fine, dead = judge(NEW), judge("old-2025-01-01")
     assert health_of([]) == "ok"
-    assert health_of([(fine, 5, 0)]) == "ok"
-    assert health_of([(fine, 5, 1)]) == "failing"
-    assert health_of([(fine, 0, 0), (dead, 0, 0)]) == "failing"
-    assert health_of([(dead, 7, 0)]) == "at_risk"
+    assert health_of([(fine, Answered(accepted_since=5))]) == "ok"
+    assert health_of([(fine, Answered(accepted_since=5, refused_since=1))]) == "failing"
+    assert health_of([(fine, Answered()), (dead, Answered())]) == "failing"
+    assert health_of([(dead, Answered(accepted_since=7))]) == "at_risk"
+
+
+def test_an_acceptance_speaks_only_in_an_hour_that_began_after_the_turn() -> None:
+    """A refusal speaks in the hour of the turn, too; without a turn all do."""
+    turned = datetime.fromtimestamp(100 * 3600 + 60, UTC)
+    hours = [(99, 900, 900, 1), (100, 50, 40, 10), (101, 7, 5, 2)]
+    found = answered(hours, turned)
+    assert (found.count, found.accepted_since, found.refused_since) == (957, 5, 12)
+    assert answered(hours, None).accepted_since == 945
+    assert answered(hours, datetime.fromtimestamp(100 * 3600, UTC)).accepted_since == 45

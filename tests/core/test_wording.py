@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.core.facts import EVENT_TYPES, Beta, Event
-from registry.core.wording import headline, plain, sentence, severity, tell
+from registry.core.judgement import Judgement
+from registry.core.wording import headline, judged, plain, sentence, severity, tell
 from tests.factories import NOW, beta, snapshot
 
 X, Y = "thing-2026-01-01", "thing-2026-05-05"
@@ -39,6 +40,12 @@ def on_bedrock(before: str, after: str, **more: Any) -> Event:
     return event(f"beta.{after}", **(facts | more))
 
 
+def said(known: Beta | None, made: Event | None = None) -> Judgement | None:
+    """What holds of a beta where an event happened."""
+    known_to = snapshot(known, beta(Y)) if known is not None else None
+    return judged(made or on_bedrock("supported", "refused"), known_to)
+
+
 def check_grammar(text: str) -> None:
     """One line of sentences: a capital first, a stop last, nothing missing between."""
     assert text == " ".join(text.split())
@@ -49,14 +56,14 @@ def check_grammar(text: str) -> None:
 
 def test_the_title_of_the_contract() -> None:
     """Word for word."""
-    told = headline(on_bedrock("supported", "refused"), beta(X, superseded_by=Y), services=3)
+    told = headline(on_bedrock("supported", "refused"), said(beta(X)), services=3, instead=Y)
     assert told == f"`{X}` refused on bedrock since 02:41 UTC: 3 services fail. Replace by `{Y}`."
 
 
 def test_a_sentence_says_what_since_when_how_we_know_what_instead_and_who() -> None:
     """All five, each in its place."""
     found = on_bedrock("supported", "refused", services=1, url="https://example.com/log")
-    assert sentence(found, beta(X, superseded_by=Y)) == (
+    assert sentence(found, said(beta(X)), instead=Y) == (
         f"`{X}` has been refused on bedrock since 2026-11-23 02:41 UTC; it was supported before. "
         "Source: probing with target `ours`, after 3 answers alike in a row "
         f"(https://example.com/log). Use instead: `{Y}`. Affected: 1 service."
@@ -89,7 +96,8 @@ def test_a_sentence_says_what_since_when_how_we_know_what_instead_and_who() -> N
 )  # fmt: skip
 def test_titles(type: Any, more: dict[str, Any], known: Beta | None, title: str) -> None:
     """One line each; the rest is left out where nothing is known."""
-    assert headline(event(type, **more), known) == title
+    made = event(type, **more)
+    assert headline(made, said(known, made)) == title
 
 
 @pytest.mark.parametrize("type", EVENT_TYPES)
@@ -102,9 +110,10 @@ def test_every_type_is_told_with_whatever_is_known(type: Any, known: Beta | None
         after={"sunset_on": "2026-12-01", "days": 30, "current": Y, "status": "active"},
     )  # fmt: skip
     for made in (bare, full, replace(full, after=["odd"], before="odd", effective_on=NOW.date())):
-        check_grammar(headline(made, known))
-        check_grammar(sentence(made, known))
-        assert severity(made, known) in ("critical", "warning", "info")
+        holds = said(known, made)
+        check_grammar(headline(made, holds))
+        check_grammar(sentence(made, holds))
+        assert severity(made, holds) in ("critical", "warning", "info")
 
 
 _HOSTILE = st.text(st.characters(codec="utf-16", exclude_categories=[]), max_size=60)
@@ -157,7 +166,7 @@ def test_marks_of_direction_and_controls_are_taken_out() -> None:
 )  # fmt: skip
 def test_severity(made: Event, known: Beta | None, level: str) -> None:
     """Critical is what fails now, a warning what is dated or may break."""
-    assert severity(made, known) == level
+    assert severity(made, said(known, made)) == level
 
 
 def test_what_to_use_instead_is_looked_up() -> None:

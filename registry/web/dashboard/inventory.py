@@ -45,9 +45,9 @@ def routes(pages: Pages) -> APIRouter:
             return {
                 "rows": found[:SHOWN],
                 "older": found[SHOWN - 1].key if len(found) > SHOWN else None,
-                "radius": inventory.radius(session, now, wanted),
+                "radius": inventory.radius(session, judge, now, wanted),
                 # Counts of a whole organisation are too many to add up for a picture.
-                "chart": _chart(inventory.daily(session, now, wanted, DAYS))
+                "chart": _chart(inventory.daily(session, judge, now, wanted, DAYS))
                 if wanted.betas or wanted.services or wanted.teams
                 else None,
             }
@@ -85,7 +85,7 @@ def routes(pages: Pages) -> APIRouter:
             wanted = inventory.Filter(services=(name,))
             return {
                 "service": inventory.service(session, name, judge, now),
-                "chart": _chart(inventory.daily(session, now, wanted, DAYS)),
+                "chart": _chart(inventory.daily(session, judge, now, wanted, DAYS)),
             }
 
         return pages.show(request, "service.html", name=name, found=pages.held(request, read))
@@ -93,13 +93,13 @@ def routes(pages: Pages) -> APIRouter:
     return router
 
 
-def used(session: Session, name: str, now: datetime) -> dict[str, Any]:
+def used(session: Session, name: str, judge: Judges, now: datetime) -> dict[str, Any]:
     """Return who uses a beta, for its own page."""
     wanted = inventory.Filter(betas=(name,))
     return {
-        "radius": inventory.radius(session, now, wanted),
-        "users": inventory.users(session, now, wanted, limit=USERS),
-        "chart": _chart(inventory.daily(session, now, wanted, DAYS)),
+        "radius": inventory.radius(session, judge, now, wanted),
+        "users": inventory.users(session, judge, now, wanted, limit=USERS),
+        "chart": _chart(inventory.daily(session, judge, now, wanted, DAYS)),
     }
 
 

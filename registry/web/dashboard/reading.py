@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from registry import catalog, targets
-from registry.core import resolution
 from registry.core.diagnosis import commands
 from registry.core.facts import (
     EVENT_TYPES,
@@ -23,8 +22,9 @@ from registry.core.facts import (
     Snapshot,
     parse_time,
 )
-from registry.core.judgement import current_of, judges_of
+from registry.core.judgement import HOME, Judgement, Judges, current_of, judges_of
 from registry.core.names import PLATFORMS
+from registry.core.places import KNOWN_PLACES
 from registry.web.api import known_beta
 from registry.web.dashboard import pictures
 from registry.web.dashboard.asking import Asked
@@ -89,7 +89,7 @@ def routes(pages: Pages) -> APIRouter:
             beta=found,
             **_about(snapshot, found, now),
             evidence=pages.part(lambda s: catalog.evidence(s, name, now)),
-            used=pages.held(request, lambda s: used(s, name, now)),
+            used=pages.held(request, lambda s: used(s, name, judges_of(snapshot, now.date()), now)),
             seen=pages.part(lambda s: _observed(s, name)),
             news=pages.part(lambda s: catalog.events(s, catalog.EventFilter(betas=(name,)), 8)),
         )
@@ -117,7 +117,7 @@ def routes(pages: Pages) -> APIRouter:
             request,
             "matrix.html",
             asked=asked,
-            **_page(found, asked),
+            **_matrix(_page(found, asked), judges_of(snapshot, pages.context.clock().date())),
             notices=asked.notices,
             **_choices(snapshot),
         )
@@ -215,6 +215,27 @@ def _choices(snapshot: Snapshot) -> dict[str, Any]:
     return {"statuses": STATUSES, "states": STATES, "platforms": PLATFORMS, "topics": topics}
 
 
+# --- The matrix ---------------------------------------------------------------------------------
+
+
+def _matrix(shown: dict[str, Any], judges: Judges) -> dict[str, Any]:
+    """Add what holds of each beta at each known place; places of a platform that agree share a column."""
+    cells = {
+        slug: [judges.at(place).beta(beta.name) for beta in shown["betas"]]
+        for slug, place in KNOWN_PLACES.items()
+    }
+    columns: dict[str, Sequence[Judgement]] = {}
+    for platform in PLATFORMS:
+        slugs = [slug for slug, place in KNOWN_PLACES.items() if place.platform == platform]
+        facts = {tuple((it.verdict, it.fact, it.names) for it in cells[slug]) for slug in slugs}
+        if len(facts) == 1:
+            columns[platform] = cells[slugs[0]]
+        else:
+            columns |= {slug: cells[slug] for slug in slugs}
+    rows = zip(*columns.values(), strict=True)
+    return {**shown, "columns": list(columns), "rows": list(zip(shown["betas"], rows, strict=True))}
+
+
 # --- The overview ---------------------------------------------------------------------------------
 
 
@@ -292,7 +313,7 @@ def _about(snapshot: Snapshot, beta: Beta, now: datetime) -> dict[str, Any]:
     )
     life = pictures.life_of(beta, today)
     first, last = pictures.range_of([life], today)
-    models = _models(snapshot, beta)
+    models, judges = _models(snapshot, beta), judges_of(snapshot, today)
     return {
         "siblings": siblings,
         "current": current_of({one.name: one for one in siblings}),
@@ -300,8 +321,13 @@ def _about(snapshot: Snapshot, beta: Beta, now: datetime) -> dict[str, Any]:
         if life.spans
         else None,
         "models": models,
+        "home": judges.at(HOME).beta(beta.name),
         "verdicts": {
-            platform: _verdicts(snapshot, beta, platform, models, today) for platform in PLATFORMS
+            slug: [
+                judges.at(replace(here, model=model)).beta(beta.name) for model in (None, *models)
+            ]
+            for slug, place in KNOWN_PLACES.items()
+            for here in [replace(place, endpoint=beta.endpoints[0] if beta.endpoints else None)]
         },
         "commands": commands([beta.name], None, None),
         "shape": pictures.shape,
@@ -310,22 +336,9 @@ def _about(snapshot: Snapshot, beta: Beta, now: datetime) -> dict[str, Any]:
 
 def _models(snapshot: Snapshot, beta: Beta) -> list[str]:
     """Return the models that something is known of for this beta."""
-    named = [*beta.models, *(item.model for item in beta.exceptions if item.model)]
+    named = [*beta.models, *(fact.place.model for fact in beta.places if fact.place.model)]
     named += [target["model"] for target in snapshot.targets.values() if target["model"]]
     return list(dict.fromkeys(named))[:12]
-
-
-def _verdicts(
-    snapshot: Snapshot, beta: Beta, platform: str, models: Sequence[str], today: date
-) -> list[Mapping[str, Any]]:
-    """Judges the beta at each model of a platform, and first at no model in particular."""
-    return [
-        resolution.check(
-            snapshot, betas=[beta.name], platform=platform, model=model, today=today,
-            endpoint=beta.endpoints[0] if beta.endpoints else None,
-        )["betas"][0]
-        for model in (None, *models)
-    ]  # fmt: skip
 
 
 def _observed(session: Session, name: str) -> dict[str, Any]:
