@@ -253,7 +253,10 @@ class PlatformState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beta:
-    """What is known of one beta; the members are those of the API (CONTRACT: "A beta")."""
+    """What is known of one beta; the members are those of the API (CONTRACT: "A beta").
+
+    `essential` None: nobody classified its body fields and tool types, so all count as essential.
+    """
 
     name: str
     feature: str
@@ -283,7 +286,7 @@ class Beta:
     conflicts_with: tuple[Link, ...] = ()
     body_fields: tuple[str, ...] = ()
     tool_types: tuple[str, ...] = ()
-    essential: tuple[str, ...] = ()
+    essential: tuple[str, ...] | None = None
     body_instead: str | None = None
     notes: tuple[str, ...] = ()
     places: tuple[PlaceFact, ...] = ()
