@@ -26,8 +26,10 @@ from registry.client import (
     middleware,
     transport,
 )
-from registry.client.places import of_client, of_url
+from registry.client.places import of_client
+from registry.core.addresses import place_of_url
 from registry.core.facts import PlatformState
+from registry.core.places import Place
 from registry.core.wire import snapshot_to_json
 from registry.simulator import Simulator, create_simulator, running
 from tests.factories import beta, snapshot
@@ -495,23 +497,39 @@ class MyVertex(anthropic.AnthropicVertex):
 def test_places() -> None:
     """Classes first, then hosts and paths; a gateway counts as the Claude API."""
     mine = MyVertex(region="global", project_id="p", access_token="f", base_url="http://x/v1")
-    assert of_client(mine) == ("vertex", None)
+    assert of_client(mine) == Place(platform="vertex", region="global")
     foundry = anthropic.Anthropic(api_key="k", base_url="https://r.services.ai.azure.com/anthropic")
-    assert of_client(foundry) == ("foundry", None)
-    for url, spot in (
-        ("https://api.anthropic.com/v1/messages", ("anthropic", None)),
-        ("https://bedrock-runtime.eu-west-1.amazonaws.com/model/x/invoke", ("bedrock", "invoke")),
-        ("https://bedrock-mantle.us-east-1.api.aws/anthropic/v1/messages", ("bedrock", "mantle")),
-        ("https://aws-external-anthropic.us-east-1.api.aws/v1/messages", ("aws", None)),
-        ("https://claude.googleapis.com/v1/x", ("google-cloud", None)),
-        ("https://us-east5-aiplatform.googleapis.com/v1/projects/p", ("vertex", None)),
-        ("https://aiplatform.googleapis.com/v1", ("vertex", None)),
-        ("https://aiplatform.eu.rep.googleapis.com/v1", ("vertex", None)),
-        ("https://gateway.example.com:8443/model/claude/invoke", ("bedrock", "invoke")),
-        ("https://amazonaws.com.example.com/v1/messages", ("anthropic", None)),
-        ("", ("anthropic", None)),
-    ):
-        assert of_url(url) == spot, url
+    assert of_client(foundry) == Place(platform="foundry")
+    bedrock = anthropic.AnthropicBedrock(
+        aws_region="eu-west-1", aws_access_key="a", aws_secret_key="s"
+    )
+    assert of_client(bedrock) == Place(platform="bedrock", api="invoke", region="eu-west-1")
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("https://api.anthropic.com/v1/messages", Place(platform="anthropic")),
+        ("https://bedrock-runtime.eu-west-1.amazonaws.com/model/x%3A0/invoke", Place(platform="bedrock", api="invoke", region="eu-west-1", model="x:0")),
+        ("https://bedrock-runtime-fips.us-gov-west-1.amazonaws.com/model/x/converse-stream", Place(platform="bedrock", api="converse", region="us-gov-west-1", model="x")),
+        ("https://bedrock-mantle.us-east-1.api.aws/anthropic/v1/messages", Place(platform="bedrock", api="mantle", region="us-east-1")),
+        ("https://aws-external-anthropic.us-east-1.api.aws/v1/messages", Place(platform="aws", region="us-east-1")),
+        ("https://claude.googleapis.com/v1/x", Place(platform="google-cloud")),
+        ("https://us-east5-aiplatform.googleapis.com/v1/projects/p", Place(platform="vertex", region="us-east5")),
+        ("https://aiplatform.googleapis.com/v1/projects/p/locations/global/publishers/anthropic/models/claude-x@1:rawPredict", Place(platform="vertex", region="global", model="claude-x@1")),
+        ("https://aiplatform.eu.rep.googleapis.com/v1", Place(platform="vertex")),
+        ("https://us-east5-aiplatform.googleapis.com/v1/projects/p/locations/us-east5/publishers/anthropic/models/count-tokens:rawPredict", Place(platform="vertex", region="us-east5")),
+        ("https://r.openai.azure.com/anthropic/v1/messages", Place(platform="foundry")),
+        ("https://gateway.example.com:8443/model/claude/invoke", Place(platform="bedrock", api="invoke", model="claude")),
+        ("https://gateway.example.com/model/claude/converse", Place(platform="bedrock", api="converse", model="claude")),
+        ("https://gateway.example.com/model/claude/invoked", Place(platform="anthropic")),
+        ("https://amazonaws.com.example.com/v1/messages", Place(platform="anthropic")),
+        ("", Place(platform="anthropic")),
+    ],
+)  # fmt: skip
+def test_places_by_address(url: str, place: Place) -> None:
+    """Host and path tell platform, API, region and model, as far as they do."""
+    assert place_of_url(url) == place
 
 
 def test_a_chain_that_tells_no_client(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -144,7 +144,8 @@ def _values(text: str, key: re.Match[str], before: str) -> Sequence[str]:
     if items := _items(text, at) if bracket is None and sep == ":" else ():
         return items
     plain = _PLAIN.match(text, at)
-    if plain is None or sep in ",(" or not _dated(plain[1]):
+    option = re.search(r"(?:-H|--header)[ =]{0,4}[\"']?$|^>[ \t]?$", before)
+    if plain is None or sep in ",(" or not (option or _dated(plain[1])):
         return ()
     if bracket is not None:  # Go prints a list without commas
         return text[at : at + 8000].partition("]")[0].split()
