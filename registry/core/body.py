@@ -16,8 +16,8 @@ have members of the same names that mean something else: ask for `ENDPOINTS` onl
 A field is told by what is nearest: a beta that allows `context_management.edits[type=X]` allows that
 `context_management` which holds such an edit.
 
-**Essential** is every field and tool type whose loss could change a result. `Beta.essential` None says that
-nobody classified them: all are. An empty tuple says that none is.
+**Essential** is every tool type, and every field whose loss could change a result: those that `Beta.essential`
+lists. None there says that nobody classified the fields: all are. An empty tuple says that none is.
 
 Nothing here changes a body, none raises, whatever the body is, and the work grows with its size only.
 """
@@ -27,7 +27,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final
 
 from registry.core.facts import Beta
@@ -38,6 +38,7 @@ __all__ = [
     "Missing",
     "Use",
     "essential_of",
+    "hinted",
     "is_field",
     "missing",
     "used",
@@ -153,9 +154,54 @@ def without(
     return Cut({} if left is _GONE else left, tuple(sorted(cutter.removed)), kept_essential)
 
 
+def hinted(location: str, betas: Mapping[str, Beta]) -> tuple[str, ...]:
+    """Return the betas that have to do with what an upstream error names: a place in a body, or a `type`.
+
+    A place is told as the API's validator does: `messages.0.content.3.text.cache_control.ephemeral.ttl`, with
+    positions and kinds between the members, or without them. What took a field's place counts too: where
+    that is refused, the feature may still be beta. Who speaks of the place itself comes before who speaks
+    of something inside it.
+    """
+    parts = re.split(r"[.\[\]]+", location[:MAX_LOCATION])
+    said = tuple(part for part in parts if part and not part.isdigit())
+    exact: list[str] = []
+    inside: list[str] = []
+    for beta in betas.values() if said else ():
+        instead = _steps(beta.body_instead or "")
+        paths = [steps for _, steps in _paths(beta.body_fields, beta.tool_types)]
+        paths.append(instead)
+        if any(_names(steps, said) for steps in paths):
+            exact.append(beta.name)
+        elif any(_holds(said, steps) for steps in paths):
+            inside.append(beta.name)
+    return tuple(exact or inside)
+
+
+def _names(steps: _Steps, said: Sequence[str]) -> bool:
+    """Say whether an error's location is that of a path: all its words in order, from first to last."""
+    words = [word for kind, word in steps if (kind, word) != _EACH]
+    if not words or not _fits(words[-1], said[-1]):
+        return False
+    if len(said) == 1 and steps[-1][0]:  # a `type` by itself
+        return True
+    rest = iter(said)
+    return words[0] == said[0] and all(any(_fits(word, part) for part in rest) for word in words)
+
+
+def _holds(said: Sequence[str], steps: _Steps) -> bool:
+    """Say whether a path leads on from a location, and not into members of a list there."""
+    start = steps[: len(said) + 1]
+    return all(kind == "" for kind, _ in start) and [word for _, word in start[:-1]] == list(said)
+
+
+def _fits(word: str, part: str) -> bool:
+    return part.startswith(word[:-1]) if word.endswith("*") else word == part
+
+
 def essential_of(beta: Beta) -> tuple[str, ...]:
-    """Return the fields and tool types of a beta that are essential: all, where nobody classified them."""
-    return (*beta.body_fields, *beta.tool_types) if beta.essential is None else beta.essential
+    """Return the fields and tool types of a beta that are essential, as the API shows them."""
+    stated = beta.body_fields if beta.essential is None else beta.essential
+    return tuple(dict.fromkeys((*stated, *beta.tool_types)))
 
 
 def is_field(text: str) -> bool:
@@ -170,8 +216,11 @@ def _instead(names: Iterable[str], betas: Mapping[str, Beta]) -> str | None:
 
 # --- Paths ----------------------------------------------------------------------------------------
 
+MAX_LOCATION: Final = 1000
 MAX_STEPS: Final = 32
 """Of a path, and so of every walk: a longer path is none."""
+
+_Steps = tuple[tuple[str, str], ...]
 
 _EACH: Final = ("[]", "")
 _STEP = re.compile(
@@ -181,7 +230,7 @@ _STEP = re.compile(
 
 
 @lru_cache(maxsize=4096)
-def _steps(text: str) -> tuple[tuple[str, str], ...]:
+def _steps(text: str) -> _Steps:
     """Read a path: `("", member)`, `_EACH`, `(key, value)`, `("=", value)`; nothing where it is none."""
     found, at = [], 0
     while at < len(text):
@@ -200,18 +249,27 @@ def _steps(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(found) if found and found[0][0] == "" and len(found) <= MAX_STEPS else ()
 
 
+def _paths(fields: Iterable[str], tools: Iterable[str]) -> Iterator[tuple[str, _Steps]]:
+    """Yield all paths of a beta with their notation; what is no path is left out."""
+    yield from ((text, steps) for text in fields if (steps := _steps(text)))
+    yield from ((kind, (("", "tools"), ("type", kind))) for kind in tools)
+
+
 class _Table(dict[str, "_Node"]):
     """Nodes by value; a key that ends in `*` is for all values that begin so."""
 
     def of(self, value: object) -> _Node | None:
         """Return the node that fits best."""
-        if not isinstance(value, str):
+        if not self or not isinstance(value, str):
             return None
-        exact = self.get(value)
-        if exact is not None:
-            return exact
-        families = [k for k in self if k.endswith("*") and value.startswith(k[:-1])]
-        return self[max(families, key=len)] if families else None
+        return self.get(value) or next(
+            (self[key] for key in self._families if value.startswith(key[:-1])), None
+        )
+
+    @cached_property
+    def _families(self) -> list[str]:
+        """Keys for many values, the most exact first. Asked for when the table is complete."""
+        return sorted((key for key in self if key.endswith("*")), key=len, reverse=True)
 
 
 @dataclass(slots=True)
@@ -249,20 +307,27 @@ class _Node:
 
 def _tree(betas: Iterable[Beta]) -> _Node:
     """Lay the paths of all betas over each other, so that a body is walked once."""
+    return _laid(
+        tuple(
+            (beta.name, beta.body_fields, beta.tool_types, essential_of(beta))
+            for beta in betas
+            if beta.body_fields or beta.tool_types
+        )
+    )
+
+
+@lru_cache(maxsize=64)
+def _laid(
+    rules: tuple[tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...],
+) -> _Node:
     root = _Node(request=True)
-    for beta in betas:
-        if not (beta.body_fields or beta.tool_types):
-            continue
-        essential = essential_of(beta)
-        paths = [(text, _steps(text)) for text in beta.body_fields]
-        paths += [(kind, (("", "tools"), ("type", kind))) for kind in beta.tool_types]
-        for text, steps in paths:
+    for name, fields, tools, essential in rules:
+        for text, steps in _paths(fields, tools):
             node = root
             for kind, word in steps:
                 node = node.step(kind, word)
-            if steps:
-                node.shown = text
-                node.rules[beta.name] = node.rules.get(beta.name, False) or text in essential
+            node.shown = text
+            node.rules[name] = node.rules.get(name, False) or text in essential
     batch = _Node(each=_Node(members={"params": root}))
     around = {"requests": batch, "additionalModelRequestFields": root}
     return _Node(members={**around, **root.members}, request=True)
@@ -280,9 +345,12 @@ class _Hit:
     below: frozenset[str]
 
 
+_NOBODY: Final[frozenset[str]] = frozenset()
+
+
 def _hits(body: object, tree: _Node) -> list[_Hit]:
     hits: list[_Hit] = []
-    _walk(body, tree, frozenset(), hits)
+    _walk(body, tree, _NOBODY, hits)
     return hits
 
 
@@ -294,15 +362,16 @@ def _walk(value: object, node: _Node, below: frozenset[str], hits: list[_Hit]) -
     if isinstance(value, dict):
         for member, child in node.members.items():
             if member in value:
-                below |= _walk(value[member], child, frozenset(), hits)
+                below |= _walk(value[member], child, _NOBODY, hits)
     elif isinstance(value, list | tuple):
         for item in value if node.each is not None or node.picks else ():
-            inside: frozenset[str] = frozenset()
+            inside = _NOBODY
             for child in node.of(item):
                 inside = _walk(item, child, inside, hits)
-            below |= inside
+            if inside:
+                below |= inside
     elif (only := node.values.of(value)) is not None:
-        below |= _walk(value, only, frozenset(), hits)
+        below |= _walk(value, only, _NOBODY, hits)
     if node.rules:
         hits.append(_Hit(_shown(node, value), node.rules, below))
         below |= node.rules.keys()

@@ -255,7 +255,7 @@ class PlatformState:
 class Beta:
     """What is known of one beta; the members are those of the API (CONTRACT: "A beta").
 
-    `essential` None: nobody classified its body fields and tool types, so all count as essential.
+    `essential` None: nobody classified its body fields, so all count as essential (`core/body.py`).
     """
 
     name: str

@@ -27,11 +27,16 @@ from registry.core.facts import Claim, Cost, Finding, Json, parse_time, rfc3339
 from registry.core.names import is_well_formed, parse
 from registry.sources import Progress, SourceError
 from registry.sources.index import File, Wheel, read_bounded, read_project
+from registry.sources.sdk_types import Additions, additions
 
 __all__ = ["SdkSource"]
 
 LIST_MODULE: Final = "types/anthropic_beta_param.py"
 RESOURCES: Final = "anthropic/resources/"
+TYPES: Final = ("anthropic/types", "anthropic/types/beta")
+SOURCE_URL: Final = (
+    "https://github.com/anthropics/anthropic-sdk-python/blob/v{version}/src/{module}"
+)
 MAX_CHANGELOG: Final = 8 * 1024 * 1024
 MAX_QUOTE: Final = 300
 FORMAT: Final = 1
@@ -128,9 +133,9 @@ class SdkSource:
     def _extras(
         self, http: httpx2.Client, files: Sequence[File], latest: _Release, memo: Mapping[str, Json]
     ) -> tuple[dict[str, Any], Cost]:
-        """Read endpoints and changelog of the newest release, once."""
+        """Read endpoints, what the body may hold, and changelog of the newest release, once."""
         held = memo.get("extras") or {}
-        if held.get("version") == latest.version:
+        if held.get("version") == latest.version and "beta_only" in held:
             return dict(held), Cost()
         same = [file for file in files if str(file.version) == latest.version]
         wheel = next(file for file in same if file.is_wheel)
@@ -140,6 +145,8 @@ class SdkSource:
             {"beta": name, "field": "endpoints", "value": sorted(endpoints)}
             for name, endpoints in sorted(sends.endpoints.items())
         ]
+        added = additions(_types(archive), latest.names)
+        claims += _body_claims(added, latest.version)
         claims = [
             {**item, "version": latest.version, "at": rfc3339(latest.uploaded)} for item in claims
         ]
@@ -149,7 +156,12 @@ class SdkSource:
             body, more = read_bounded(http, sdist.url)
             cost = _sum([cost, more])
             claims += _changelog_claims(_changelog(body))
-        return {"version": latest.version, "claims": claims, "list_calls": sends.lists}, cost
+        return {
+            "version": latest.version,
+            "claims": claims,
+            "list_calls": sends.lists,
+            "beta_only": list(added.untold),
+        }, cost
 
 
 def _sum(costs: Sequence[Cost]) -> Cost:
@@ -206,6 +218,10 @@ def _resources(wheel: Wheel) -> dict[str, str]:
     return wheel.read(
         [name for name in wheel.names() if name.startswith(RESOURCES) and name.endswith(".py")]
     )
+
+
+def _types(wheel: Wheel) -> dict[str, str]:
+    return wheel.read([name for name in wheel.names() if name.rpartition("/")[0] in TYPES])
 
 
 def names_in_literal(text: str) -> list[str]:
@@ -310,6 +326,25 @@ def _endpoint(path: str) -> str:
     return {"messages/count_tokens": "count_tokens", "messages/batches": "batches"}.get(
         fixed, fixed
     )
+
+
+def _body_claims(added: Additions, version: str) -> list[dict[str, Json]]:
+    """Turn what the types say into one claim for each beta and field."""
+    found: dict[tuple[str, str], dict[str, Json]] = {}
+    for item in added.told:
+        claim = found.setdefault(
+            (item.beta, item.field),
+            {
+                "beta": item.beta,
+                "field": item.field,
+                "value": [],
+                "confidence": "high" if item.quote else "medium",
+                "url": SOURCE_URL.format(version=version, module=item.module),
+                "quote": item.quote and item.quote[:MAX_QUOTE],
+            },
+        )
+        claim["value"].append(item.value)
+    return list(found.values())
 
 
 # --- The changelog --------------------------------------------------------------------------------
@@ -470,7 +505,9 @@ def _extra_claim(item: Mapping[str, Any]) -> Claim:
         source="sdk",
         basis="sdk",
         at=parse_time(item["at"]).astimezone(UTC),
+        confidence=item.get("confidence", "high"),
         version=item["version"],
+        url=item.get("url"),
         quote=item.get("quote"),
     )
 

@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.core.body import Cut, Missing, Use, essential_of, is_field, missing, used, without
+from registry.core.body import (
+    Cut,
+    Missing,
+    Use,
+    essential_of,
+    hinted,
+    is_field,
+    missing,
+    used,
+    without,
+)
 from registry.core.facts import Beta
 
 
@@ -160,6 +170,10 @@ def test_essential_ones_hold_their_beta() -> None:
     assert cut({"output_format": 1}, FORMAT).kept_essential[0].instead == "output_config.format"
     assert essential_of(MCP) == ("mcp_servers", "mcp_toolset")
     assert essential_of(EFFORT) == ()
+    tool = beta("tool", ["a"], ["t"], essential=[])
+    assert essential_of(tool) == ("t",)  # a tool is never a mere matter of display
+    assert cut({"a": 1, "tools": [{"type": "t"}]}, tool).held == {"tool"}
+    assert cut({"a": 1}, tool) == Cut({}, ("a",))
 
 
 def test_drop_essential() -> None:
@@ -177,6 +191,30 @@ def test_drop_essential() -> None:
     assert cut({"requests": [{"custom_id": "1", "params": only}]}, COMPUTER, hard=True).body == {
         "requests": [{"custom_id": "1"}]
     }
+
+
+@pytest.mark.parametrize(
+    ("location", "names"),
+    [
+        ("mcp_servers", ("mcp-1", "mcp-2")),
+        ("messages.0.content.3.text.cache_control.ephemeral.ttl", ("ttl",)),
+        ("messages[0].content[3].cache_control.ttl", ("ttl",)),
+        ("tools.0.custom.cache_control.ttl", ("ttl",)),
+        ("output_config.effort", ("effort",)),
+        ("output_config.format", ("format",)),  # it took the place of `output_format`
+        ("output_config", ("effort", "format", "budget")),
+        ("context_management", ("edits",)),
+        ("context_management.edits.0.compact_1", ("compact",)),
+        ("compact_1", ("compact",)),
+        ("computer_9", ("computer",)),
+        ("tools.0.computer_2", ("computer", "computer-2")),
+        ("tools.0.computer_2.display", ()),
+        ("messages.0.content", ()), ("messages", ()), ("tools.0", ()), ("ttl", ()), ("", ()), ("..", ()),
+    ],
+)  # fmt: skip
+def test_hinted(location: str, names: tuple[str, ...]) -> None:
+    """What an error names, as the API's validator words it, leads to the betas for it."""
+    assert hinted(location, KNOWN) == names
 
 
 @pytest.mark.parametrize(
@@ -323,8 +361,9 @@ def test_dropping(body: dict[str, Any], betas: list[Beta], data: st.DataObject) 
     sent = {item.name for item in kept} | result.held
     left = missing(result.body, sent, known, free=lambda _: False, prefer=lambda names: names[0])
     assert left == ()
-    uses = {use.field for use in used(body, {n: known[n] for n in sent})}
-    assert uses == {use.field for use in used(result.body, {n: known[n] for n in sent})}
+    assert {use.field for use in allowed if sent & set(use.betas)} == {
+        use.field for use in used(result.body, known) if sent & set(use.betas)
+    }
 
 
 @given(BODIES, _betas())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zipfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from registry.core.body import is_field
 from registry.core.facts import Finding
 from registry.sources import SourceError, collect
 from registry.sources.sdk import SdkSource
@@ -124,6 +126,180 @@ def test_the_newest_release_says_what_is_sent_where(index: Index, http: httpx2.C
     assert said(found, A, "header_effect") == ["changes_response"]
     assert said(found, A, "accepted") == [True]
     assert said(found, C, "status") == []
+
+
+PARAMS = """
+class MessageCreateParamsBase(TypedDict, total=False):
+    messages: Required[Iterable[Message]]
+    tools: Iterable[ToolUnion]
+    display: Optional[Literal["on"MORE_WORDS]]
+    config: Config
+    MORE_PARAMS
+Message: TypeAlias = Union[User, System]
+class User(TypedDict, total=False):
+    content: Required[Union[str, Iterable[Block]]]
+    role: Required[Literal["user"]]
+class System(TypedDict, total=False):
+    content: str
+    MORE_OF_SYSTEM
+Block: TypeAlias = Union[Text, Result]
+class Text(TypedDict):
+    type: Required[Literal["text"]]
+class Result(TypedDict):
+    type: Required[Literal["result"]]
+    content: Iterable[Block]
+class Tool(TypedDict):
+    type: Optional[Literal["custom"]]
+class Bash(TypedDict):
+    type: Required[Literal["bash_20250202"]]
+class Config(TypedDict):
+    kept: str
+    MORE_OF_CONFIG
+from .tool_union import Union_ as ToolUnion
+"""
+UNION = """
+from .message_create_params import Tool, Bash
+from .gamma_tool import Gamma, GammaTwo
+Union_: TypeAlias = Union[Tool, Bash, Gamma, GammaTwo]
+"""
+MORE = {
+    "MORE_WORDS": ', "later"',
+    "MORE_PARAMS": f"""
+    betas: List[str]
+    edits: Optional[Edits]
+    token: Union[str, Token]
+    speed: str
+    '''Some models require the `{A}` beta header.'''
+    servers: Iterable[Server]
+    '''Servers.
+
+    Requires the `{C}` beta
+    header.
+    '''
+""",
+    "MORE_OF_SYSTEM": "clear_at: str\n    '''Requires `anthropic-beta: unlisted-2026-01-01`.'''",
+    "MORE_OF_CONFIG": "budget: Budget",
+}
+ONLY_BETA = f"""
+class Edits(TypedDict):
+    all: Iterable[Union[Alpha, Other]]
+class Alpha(TypedDict):
+    type: Required[Literal["alpha_20240101"]]
+class Other(TypedDict):
+    type: Required[Literal["other_20240101"]]
+class Token(TypedDict):
+    '''Object form. Requires ``anthropic-beta: {C}``; without it a string only.'''
+    text: Required[str]
+    mode: str
+"""
+GAMMA = """
+class Gamma(TypedDict):
+    type: Required[Literal["gamma_tool_20260303"]]
+class GammaTwo(TypedDict):
+    type: Required[Literal["set_20260303"]]
+"""
+
+
+def params(more: Mapping[str, str]) -> str:
+    """Describe a message's parameters, with more at some places."""
+    text = PARAMS
+    for word in MORE:
+        text = text.replace(word, more.get(word, ""))
+    return text
+
+
+PLAIN_TYPES = {
+    "anthropic/types/message_create_params.py": params({}),
+    "anthropic/types/tool_union.py": UNION,  # `gamma_tool` is not there, so its names lead nowhere
+}
+BETA_TYPES = {
+    "anthropic/types/beta/message_create_params.py": params(MORE) + ONLY_BETA,
+    "anthropic/types/beta/tool_union.py": UNION,
+    "anthropic/types/beta/gamma_tool.py": GAMMA,
+    "anthropic/types/beta/broken.py": "((((",
+}
+
+
+def body(found: Finding) -> dict[tuple[str, str], Any]:
+    """What the finding says of bodies."""
+    fields = ("body_fields", "tool_types")
+    return {(c.beta, c.field): c.value for c in found.claims if c.field in fields}
+
+
+def test_what_only_the_beta_namespace_has_in_a_body(index: Index, http: httpx2.Client) -> None:
+    """Claimed where a description or a type's name and day tell the beta; kept for people where not."""
+    publish(index, "3.0.0", {**literal(A, B, C), **PLAIN_TYPES, **BETA_TYPES}, "2026-05-05")
+    found = run(index, http)
+    assert body(found) == {
+        (A, "body_fields"): ["edits.all[type=alpha_20240101]"],
+        (C, "body_fields"): ["token.text", "servers"],
+        (C, "tool_types"): ["gamma_tool_20260303"],
+    }
+    assert found.memo["extras"]["beta_only"] == [
+        "config.budget", "display=later", "edits", "messages[].clear_at", "speed", "token",
+        "tools[type=set_20260303]",
+    ]  # fmt: skip
+    assert all(is_field(path) for path in found.memo["extras"]["beta_only"])
+    (tool,) = [c for c in found.claims if c.field == "tool_types"]
+    assert (tool.basis, tool.version, tool.confidence) == ("sdk", "3.0.0", "medium")
+    assert tool.at == datetime(2026, 5, 5, 12, tzinfo=UTC)
+    assert str(tool.url).endswith("/v3.0.0/src/anthropic/types/beta/gamma_tool.py")
+    (stated,) = [c for c in found.claims if (c.beta, c.field) == (C, "body_fields")]
+    assert str(stated.quote).startswith("Requires ``anthropic-beta: ")
+
+
+def test_two_betas_of_one_word_and_day_tell_nothing(index: Index, http: httpx2.Client) -> None:
+    """Which of them a type belongs to cannot be told."""
+    names = literal(C, "gamma-more-2026-03-03")
+    publish(index, "3.0.0", {**names, **PLAIN_TYPES, **BETA_TYPES}, "2026-05-05")
+    assert "tools[type=gamma_tool_20260303]" in run(index, http).memo["extras"]["beta_only"]
+
+
+BETA_PARAMS = "anthropic/types/beta/message_create_params.py"
+SILENT: dict[str, dict[str, str]] = {
+    "none": {},
+    "plain only": PLAIN_TYPES,
+    "beta only": BETA_TYPES,
+    "no Python": {**PLAIN_TYPES, BETA_PARAMS: "class ("},
+    "in circles": {
+        **PLAIN_TYPES,
+        BETA_PARAMS: "from .a import MessageCreateParamsBase",
+        "anthropic/types/beta/a.py": "from .message_create_params import MessageCreateParamsBase",
+    },
+    "of itself": {
+        **PLAIN_TYPES,
+        BETA_PARAMS: "A: TypeAlias = Union[A, List[A]]\n"
+        "class MessageCreateParamsBase(Base):\n    messages: A\nclass Base(Base):\n    tools: A",
+    },
+    "the same": {
+        **PLAIN_TYPES,
+        **{path.replace("types/", "types/beta/"): text for path, text in PLAIN_TYPES.items()},
+    },
+}
+
+
+@pytest.mark.parametrize("types", SILENT.values(), ids=SILENT.keys())
+def test_types_that_say_nothing(index: Index, http: httpx2.Client, types: dict[str, str]) -> None:
+    """Then nothing is claimed, and the rest of the release counts."""
+    publish(index, "3.0.0", {**literal(A, B, C), **types}, "2026-05-05")
+    found = run(index, http)
+    assert body(found) == {}
+    assert found.memo["extras"]["beta_only"] == []
+    assert listed(found, C) == [(True, "3.0.0")]
+
+
+def test_types_are_read_once_in_one_request(index: Index, http: httpx2.Client) -> None:
+    """Of the newest release only; and where that was read before types were."""
+    history(index)
+    noise = {f"anthropic/z{n}.py": random.Random(n).randbytes(9000).hex() for n in range(20)}
+    publish(index, "4.0.0", {**literal(A, C), **PLAIN_TYPES, **BETA_TYPES, **noise}, "2026-06-06")
+    first = run(index, http)
+    assert body(first) != {}
+    extras = {key: value for key, value in first.memo["extras"].items() if key != "beta_only"}
+    older = {**first.memo, "extras": {**extras, "claims": []}, "pending": True}
+    index.paths.clear()
+    assert body(run(index, http, older)) == body(first)
+    assert len([path for path in index.paths if "4.0.0" in path]) == 2  # the end, and the types
 
 
 def test_times_come_from_uploads_and_not_from_versions(index: Index, http: httpx2.Client) -> None:
