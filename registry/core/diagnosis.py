@@ -14,6 +14,7 @@ from datetime import date
 from typing import Final
 
 from registry.core.answers import Meaning, classify
+from registry.core.body import hinted
 from registry.core.errors import RegistryError
 from registry.core.facts import Beta, Json, Snapshot
 from registry.core.judgement import (
@@ -209,15 +210,14 @@ class _Case:
 
     def _hints(self) -> tuple[str, ...]:
         """Return the betas that allow the fields and types which the answer does not know, likeliest first."""
-        betas = self.snapshot.betas.values()
+        betas = self.snapshot.betas
         found: dict[str, None] = {}
         for tag in self.meaning.tags:
-            allows = [one.name for one in betas if _allows_type(one, tag)]
-            self._add(found, allows or [one.name for one in betas if _sounds_like(one, tag)])
+            alike = (one.name for one in betas.values() if _sounds_like(one, tag))
+            self._add(found, hinted(tag, betas) or tuple(alike))
         for path in () if self.meaning.tags else self.meaning.body_fields:
-            fits = {one.name: _fit(one, path) for one in betas}
-            best = max(fits.values(), default=_NO_FIT)
-            self._add(found, [name for name, fit in fits.items() if fit == best != _NO_FIT])
+            alike = (one.name for one in betas.values() if _has_words_of(one, path))
+            self._add(found, hinted(path, betas) or tuple(alike))
         return tuple(found)
 
     def _add(self, found: dict[str, None], names: Sequence[str]) -> None:
@@ -350,63 +350,13 @@ def _beta(judged: Judgement) -> dict[str, Json]:
 # --- Fields and types of a body -------------------------------------------------------------------
 
 
-_NO_FIT: Final = (0, 0)
-
-
-def _fit(beta: Beta, path: str) -> tuple[int, int]:
-    """Say how well a field of a message is one of a beta's.
-
-    A message has more in its path than ours (`messages.content.text.cache_control.ephemeral.ttl`), or only its
-    end, or only its beginning. First comes the whole of ours, then the most of it; last, what has its name.
-    """
-    told = path.split(".")
-    fields = (*beta.body_fields, *((beta.body_instead,) if beta.body_instead else ()))
-    best = max((_fit_of(_members(field), told) for field in fields), default=_NO_FIT)
-    return best if best != _NO_FIT else _by_name(beta, told)
-
-
-def _by_name(beta: Beta, told: Sequence[str]) -> tuple[int, int]:
+def _has_words_of(beta: Beta, path: str) -> bool:
     """Compare the words: `cache_control.ttl` and extended-cache-ttl. Most of a beta's must be in the path."""
+    told = path.lower().split(".")
     words = set(beta.feature.lower().split("-"))
-    last = set(told[-1].lower().split("_"))
-    common = words & {word for part in told for word in part.lower().split("_")}
-    return (1, len(common)) if last <= words and 3 * len(common) >= 2 * len(words) else _NO_FIT
-
-
-def _fit_of(own: Sequence[str], told: Sequence[str]) -> tuple[int, int]:
-    if own and own[-1] == told[-1]:
-        common, rest = 0, list(told)
-        for member in reversed(own):
-            if member not in rest:
-                break
-            while rest.pop() != member:
-                pass
-            common += 1
-        if common == len(own):
-            return 4, common
-        if common > 1 or len(told) == 1:
-            return 2, common
-    if len(told) < len(own) and list(own[: len(told)]) == list(told):
-        return 3, len(told)  # what holds it is not known there
-    return _NO_FIT
-
-
-def _members(field: str) -> list[str]:
-    """Return the members of a path in the notation of `body`, without lists and conditions."""
-    plain = re.sub(r"\[[^\]]*\]", "", field).partition("=")[0]
-    return [part for part in plain.split(".") if part]
-
-
-_TYPE: Final = re.compile(r"\[type=([^\]]+)\]")
-
-
-def _allows_type(beta: Beta, tag: str) -> bool:
-    """Say whether a beta allows a type of tool, block or edit."""
-    types = [
-        *beta.tool_types,
-        *(kind for field in beta.body_fields for kind in _TYPE.findall(field)),
-    ]
-    return any(kind == tag or (kind.endswith("*") and tag.startswith(kind[:-1])) for kind in types)
+    last = set(told[-1].split("_"))
+    common = words & {word for part in told for word in part.split("_")}
+    return last <= words and 3 * len(common) >= 2 * len(words)
 
 
 def _sounds_like(beta: Beta, tag: str) -> bool:
