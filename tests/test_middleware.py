@@ -1,5 +1,7 @@
 """The official SDK with our middleware against the simulator, and plain HTTP with our transport."""
 
+# ruff: noqa: E501 - a table of addresses is read line by line
+
 from __future__ import annotations
 
 import asyncio
@@ -26,8 +28,11 @@ from registry.client import (
     middleware,
     transport,
 )
-from registry.client.places import of_client, of_url
+from registry.client.guard import Call, make_guard
+from registry.client.places import of_client
+from registry.core.addresses import place_of_url
 from registry.core.facts import PlatformState
+from registry.core.places import Place
 from registry.core.wire import snapshot_to_json
 from registry.simulator import Simulator, create_simulator, running
 from tests.factories import beta, snapshot
@@ -77,10 +82,18 @@ def facts() -> Any:
         name: PlatformState(state="supported", names=THERE, accepted=True) for name in RENAMING
     }
     return snapshot(
-        beta(LIVE, body_fields=("live_field", "shared")),
-        beta(OTHER, body_fields=("shared",)),
+        beta(LIVE, body_fields=("live_field", "shared"), essential=()),
+        beta(OTHER, body_fields=("shared",), essential=()),
         beta(ADDED),
-        beta(GONE, "retired", state="refused", accepted=False, body_fields=("old.deep", "shared")),
+        beta(
+            GONE,
+            "retired",
+            state="refused",
+            accepted=False,
+            body_fields=("old.deep", "shared", "vital"),
+            tool_types=("gone_20241201",),
+            essential=("vital",),
+        ),
         beta(RENAMED, platforms=names),
     )
 
@@ -356,10 +369,85 @@ def test_filter_drops_a_beta_with_its_fields(
     fields = {"old": {"deep": 1}, "shared": 1, "live_field": 1}
     client.beta.messages.create(**BODY, betas=[LIVE, GONE], extra_body=fields)
     assert world.sent == [LIVE]
-    assert {key: world.body.get(key) for key in fields} == {"old": {}, "shared": 1, "live_field": 1}
+    assert {key: world.body.get(key) for key in fields} == {
+        "old": None,
+        "shared": 1,
+        "live_field": 1,
+    }
     client.beta.messages.create(**BODY, betas=[GONE], extra_body=fields)
     assert "shared" not in world.body
-    assert caplog.text.count(f"{GONE} is not sent (retired") == 1
+    assert caplog.text.count(f"{GONE} is not sent (refused") == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"vital": 1}, "vital"),
+        ({"tools": [{"type": "gone_20241201", "name": "t"}]}, "gone_20241201"),
+    ],
+)
+def test_what_a_request_cannot_do_without_stays(
+    more: dict[str, Any], field: str, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A beta whose field or tool would be missed is kept, and its refusal returned with advice."""
+    client = world.client(policy="filter", retry_refused=True)
+    fields = {"old": {"deep": 1}, **more}
+    for _ in range(2):
+        with pytest.raises(anthropic.BadRequestError, match=GONE):
+            client.beta.messages.create(**BODY, betas=[GONE, LIVE], extra_body=fields)
+    assert world.sent == [GONE, LIVE]
+    assert {key: world.body.get(key) for key in fields} == fields
+    assert [entry["status"] for entry in world.app.log] == [400, 400]
+    assert caplog.text.count(f"{GONE} is kept") == 1
+    assert field in caplog.text
+
+
+def test_essential_fields_are_dropped_where_that_is_wanted(world: World) -> None:
+    """`drop_essential` is the caller's word."""
+    client = world.client(policy="filter", drop_essential=True)
+    tools = [{"type": "gone_20241201", "name": "t"}, {"name": "mine", "input_schema": {}}]
+    client.beta.messages.create(**BODY, betas=[GONE, LIVE], extra_body={"vital": 1, "tools": tools})
+    assert world.sent == [LIVE]
+    assert ("vital" in world.body, world.body["tools"]) == (False, tools[1:])
+
+
+def test_a_field_without_its_beta_is_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where no beta is sent at all; what is sent stays as it is."""
+    for policy in ("advise", "filter"):
+        world.client(policy=policy).messages.create(**BODY, extra_body={"live_field": 1})
+        assert world.body["live_field"] == 1
+        assert "anthropic-beta" not in world.headers
+    assert (
+        caplog.text.count(
+            f"live_field is sent without its beta (beta_missing on anthropic): add {LIVE}"
+        )
+        == 1
+    )
+
+
+def test_converse_takes_betas_in_a_member_of_the_body(world: World) -> None:
+    """`additionalModelRequestFields` holds the list, and the fields that go with a dropped beta."""
+    guard = make_guard(world.registry, policy="filter")
+    place = Place(platform="bedrock", api="converse")
+    inner = {"anthropic_beta": [GONE, LIVE], "live_field": 1, "old": {"deep": 1}}
+    body = {"messages": [], "additionalModelRequestFields": inner}
+    call = Call(path="/model/claude-x/converse", header=None, body=body, place=place)
+    plan = guard.plan(lambda: call)
+    assert plan is not None
+    left = {"live_field": 1, "anthropic_beta": [LIVE]}
+    assert plan.body == {"messages": [], "additionalModelRequestFields": left}
+    assert (plan.value, plan.changed) == ("", True)
+    assert inner["anthropic_beta"] == [GONE, LIVE]
+
+
+@pytest.mark.parametrize(
+    "options", [{"api": "x", "platform": "bedrock"}, {"platform": "mars"}, {"on_unproven": "maybe"},
+                {"platform": "vertex", "hosting": "azure"}],
+)  # fmt: skip
+def test_words_that_are_none(options: dict[str, Any], world: World) -> None:
+    """Arguments that can never work are told at once."""
+    with pytest.raises(Invalid):
+        middleware(world.registry, **options)
 
 
 def test_strict_raises_before_anything_is_sent(world: World) -> None:
@@ -495,23 +583,39 @@ class MyVertex(anthropic.AnthropicVertex):
 def test_places() -> None:
     """Classes first, then hosts and paths; a gateway counts as the Claude API."""
     mine = MyVertex(region="global", project_id="p", access_token="f", base_url="http://x/v1")
-    assert of_client(mine) == ("vertex", None)
+    assert of_client(mine) == Place(platform="vertex", region="global")
     foundry = anthropic.Anthropic(api_key="k", base_url="https://r.services.ai.azure.com/anthropic")
-    assert of_client(foundry) == ("foundry", None)
-    for url, spot in (
-        ("https://api.anthropic.com/v1/messages", ("anthropic", None)),
-        ("https://bedrock-runtime.eu-west-1.amazonaws.com/model/x/invoke", ("bedrock", "invoke")),
-        ("https://bedrock-mantle.us-east-1.api.aws/anthropic/v1/messages", ("bedrock", "mantle")),
-        ("https://aws-external-anthropic.us-east-1.api.aws/v1/messages", ("aws", None)),
-        ("https://claude.googleapis.com/v1/x", ("google-cloud", None)),
-        ("https://us-east5-aiplatform.googleapis.com/v1/projects/p", ("vertex", None)),
-        ("https://aiplatform.googleapis.com/v1", ("vertex", None)),
-        ("https://aiplatform.eu.rep.googleapis.com/v1", ("vertex", None)),
-        ("https://gateway.example.com:8443/model/claude/invoke", ("bedrock", "invoke")),
-        ("https://amazonaws.com.example.com/v1/messages", ("anthropic", None)),
-        ("", ("anthropic", None)),
-    ):
-        assert of_url(url) == spot, url
+    assert of_client(foundry) == Place(platform="foundry")
+    bedrock = anthropic.AnthropicBedrock(
+        aws_region="eu-west-1", aws_access_key="a", aws_secret_key="s"
+    )
+    assert of_client(bedrock) == Place(platform="bedrock", api="invoke", region="eu-west-1")
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("https://api.anthropic.com/v1/messages", Place(platform="anthropic")),
+        ("https://bedrock-runtime.eu-west-1.amazonaws.com/model/x%3A0/invoke", Place(platform="bedrock", api="invoke", region="eu-west-1", model="x:0")),
+        ("https://bedrock-runtime-fips.us-gov-west-1.amazonaws.com/model/x/converse-stream", Place(platform="bedrock", api="converse", region="us-gov-west-1", model="x")),
+        ("https://bedrock-mantle.us-east-1.api.aws/anthropic/v1/messages", Place(platform="bedrock", api="mantle", region="us-east-1")),
+        ("https://aws-external-anthropic.us-east-1.api.aws/v1/messages", Place(platform="aws", region="us-east-1")),
+        ("https://claude.googleapis.com/v1/x", Place(platform="google-cloud")),
+        ("https://us-east5-aiplatform.googleapis.com/v1/projects/p", Place(platform="vertex", region="us-east5")),
+        ("https://aiplatform.googleapis.com/v1/projects/p/locations/global/publishers/anthropic/models/claude-x@1:rawPredict", Place(platform="vertex", region="global", model="claude-x@1")),
+        ("https://aiplatform.eu.rep.googleapis.com/v1", Place(platform="vertex")),
+        ("https://us-east5-aiplatform.googleapis.com/v1/projects/p/locations/us-east5/publishers/anthropic/models/count-tokens:rawPredict", Place(platform="vertex", region="us-east5")),
+        ("https://r.openai.azure.com/anthropic/v1/messages", Place(platform="foundry")),
+        ("https://gateway.example.com:8443/model/claude/invoke", Place(platform="bedrock", api="invoke", model="claude")),
+        ("https://gateway.example.com/model/claude/converse", Place(platform="bedrock", api="converse", model="claude")),
+        ("https://gateway.example.com/model/claude/invoked", Place(platform="anthropic")),
+        ("https://amazonaws.com.example.com/v1/messages", Place(platform="anthropic")),
+        ("", Place(platform="anthropic")),
+    ],
+)  # fmt: skip
+def test_places_by_address(url: str, place: Place) -> None:
+    """Host and path tell platform, API, region and model, as far as they do."""
+    assert place_of_url(url) == place
 
 
 def test_a_chain_that_tells_no_client(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -562,7 +666,7 @@ def test_the_transport(world: World) -> None:
     assert (answer.status_code, world.sent) == (200, [LIVE, OTHER, ADDED])
     assert "anthropic-beta" not in world.headers
     post(world, "/v1/messages", [GONE], policy="filter", body={"old": {"deep": 1}})
-    assert (world.sent, world.body["old"]) == ([], {})
+    assert (world.sent, world.body.get("old")) == ([], None)
     with httpx2.Client(transport=transport(world.registry, features=["added"])) as http:
         assert http.get(f"{world.url}/_simulator").status_code == 200
     assert "anthropic-beta" not in world.headers

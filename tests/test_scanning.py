@@ -232,8 +232,8 @@ def test_another_day_and_other_facts() -> None:
     def verdicts(day: date) -> list[str]:
         return [found.verdict for found in scan("a", facts=on_day(FACTS, day)).findings]
 
-    assert verdicts(date(2027, 1, 30)) == ["deprecated", "retired"]
-    assert verdicts(date(2027, 1, 31)) == ["retired", "retired"]
+    assert verdicts(date(2027, 1, 30)) == ["deprecated", "refused"]
+    assert verdicts(date(2027, 1, 31)) == ["retired", "refused"]
     assert verdicts(date(2025, 10, 27)) == ["deprecated", "unproven"]
     write({"b": f"{GONE} {MCP}"})
     refused = snapshot(beta(MCP, state="refused"), beta(GONE))

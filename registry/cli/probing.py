@@ -31,30 +31,29 @@ from registry.cli.frame import (
 @cli.command()
 @click.argument("file", type=click.File("rb"), default="-")
 @click.option("--platform", help="Where the answer came from, if it does not tell.")
+@click.option("--api", help="Bedrock only: invoke, converse or mantle.")
+@click.option("--hosting", help="Foundry only: anthropic or azure.")
+@click.option("--region")
 @click.option("--beta", "-b", multiple=True, help="A beta that was sent; repeatable.")
 @click.option("--model")
+@click.option("--endpoint", help="A path, or its name: messages, skills.")
 @common
 @click.pass_obj
-def diagnose(
-    options: Options, file: Any, platform: str | None, beta: Sequence[str], model: str | None
-) -> int:
+def diagnose(options: Options, /, file: Any, beta: Sequence[str], **place: str | None) -> int:
     """Say what an upstream answer means for betas: FILE or standard input.
 
-    Takes a raw HTTP message, `curl -v` output, JSON, or lines out of a log. Exit code 0: no trouble with
-    a beta; 2: restricted, another model or a beta is missing; 3: refused.
+    Takes a raw HTTP message, `curl -v` output, JSON, or lines out of a log; a header or a list of betas in it
+    counts as what was sent. Exit code 0: no trouble with a beta; 2: restricted, another model or a beta is
+    missing; 3: refused.
     """
-    from registry.core.answers import read_pasted
     from registry.core.diagnosis import diagnose as judge
 
-    pasted = read_pasted(file.read(2 * 1024 * 1024).decode("utf-8", "replace"))
     asked: dict[str, Any] = {
-        "status": pasted.status,
-        "headers": pasted.headers,
-        "body": pasted.body[: 1024 * 1024],
-        "platform": platform or pasted.platform,
-        "betas_sent": list(beta) or (list(pasted.betas_sent) if pasted.betas_sent else None),
-        "model": model or pasted.model,
-        "endpoint": pasted.endpoint,
+        "status": None,
+        "headers": {},
+        "body": file.read(2 * 1024 * 1024).decode("utf-8", "replace")[: 1024 * 1024],
+        "betas_sent": list(beta) or None,
+        **place,
     }
     if options.url:
         found = call(options, "POST", "/v1/diagnose", json=asked)
@@ -89,6 +88,8 @@ def _print_diagnosis(found: Json) -> None:
         click.echo(f"\nSend instead: {value}")
     if found["body_fields"]:
         click.echo(f"Body fields that go with it: {', '.join(found['body_fields'])}")
+    for name, near in found["did_you_mean"].items():
+        click.echo(f"{name}: did you mean {', '.join(near)}?")
     for command in found["confirm"]:
         click.echo(f"$ {command}")
 

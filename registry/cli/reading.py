@@ -30,6 +30,8 @@ from registry.cli.frame import (
 )
 from registry.core.places import Place
 
+_BODY_MAX = 32 * 1024 * 1024
+
 # --- Reading --------------------------------------------------------------------------------------
 
 
@@ -347,6 +349,11 @@ def _print_header(found: Mapping[str, Json], form: str | None, asked: Mapping[st
 @click.argument("value", required=False)
 @click.option("--file", "file", type=click.File("r", encoding="utf-8", errors="replace"),
               help="Read the value from a file; - is standard input.")  # fmt: skip
+@click.option(
+    "--body",
+    type=click.File("rb"),
+    help="The JSON body that the request sends; - is standard input.",
+)
 @click.option("--platform", default="anthropic", show_default=True)
 @click.option("--api", help="Bedrock only: invoke, converse or mantle.")
 @click.option("--hosting", help="Foundry only: anthropic or azure.")
@@ -357,24 +364,61 @@ def _print_header(found: Mapping[str, Json], form: str | None, asked: Mapping[st
               show_default=True, help="Least that makes the exit code tell.")  # fmt: skip
 @common
 @click.pass_obj
-def check(options: Options, /, value: str | None, file: Any, fail_on: str, **asked: Any) -> int:
-    """Judge a header value. Exit code 2: deprecated, needless or unknown; 3: a request would fail."""
+def check(
+    options: Options, /, value: str | None, file: Any, body: Any, fail_on: str, **asked: Any
+) -> int:
+    """Judge a header value. Exit code 2: deprecated, needless or unknown; 3: a request would fail.
+
+    With --body it also tells what the body holds without the beta that allows it (2), and VALUE may be left
+    out: then no beta is sent.
+    """
     from registry.core import resolution
 
-    if (value is None) == (file is None):
+    if (value is not None and file is not None) or (value is file is body is None):
         raise click.UsageError("Give a VALUE or --file, one of them.")
-    text = value if value is not None else ",".join(file.read(1024 * 1024).splitlines())
+    text = (
+        value
+        if value is not None
+        else ",".join(file.read(1024 * 1024).splitlines())
+        if file
+        else ""
+    )
     facts = facts_of(options)
-    found = resolution.check(facts.snapshot, value=text, betas=None, today=today(), **asked)
+    found = resolution.check(
+        facts.snapshot, value=text, betas=None, body=_body(body), today=today(), **asked
+    )
     if options.as_json:
         print_json(found)
     else:
-        rows = [(b["name"], b["verdict"], b["use_instead"], b["detail"]) for b in found["betas"]]
-        print_table(
-            ("BETA", "VERDICT", "USE INSTEAD", "WHY"), rows, "No beta in it: omit the header."
-        )
+        _print_check(found)
         print_footer(facts)
-    return exit_code((item["verdict"] for item in found["betas"]), fail_on)
+    verdicts = [item["verdict"] for item in found["betas"]]
+    return exit_code([*verdicts, *("unknown" for _ in found["missing"])], fail_on)
+
+
+def _body(file: Any) -> Json:
+    """Read a request's body. Raises `UsageError` for what is no JSON object."""
+    if file is None:
+        return None
+    try:
+        body = json.loads(file.read(_BODY_MAX + 1))
+    except (ValueError, RecursionError):
+        raise click.UsageError("--body must be the JSON object that the request sends.") from None
+    if body is None:
+        raise click.UsageError("--body must be the JSON object that the request sends.")
+    return body
+
+
+def _print_check(found: Mapping[str, Json]) -> None:
+    rows = [(b["name"], b["verdict"], b["use_instead"], b["detail"]) for b in found["betas"]]
+    print_table(("BETA", "VERDICT", "USE INSTEAD", "WHY"), rows, "No beta in it: omit the header.")
+    for item in found["betas"]:
+        for warning in item["warnings"]:
+            if warning["code"] in ("essential", "body_fields"):
+                click.echo(f"{item['name']}: {warning['detail']}", err=True)
+    for item in found["missing"]:
+        needs = item["beta"] or f"one of {', '.join(item['alternatives'])}, and none works there"
+        click.echo(f"{item['field']} in the body needs {needs}, which is not sent.", err=True)
 
 
 @cli.command()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -37,6 +37,10 @@ _FORMATS = ("table", "json", "sarif", "csv", "markdown", "github")
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--platform", default="anthropic", show_default=True, help="Judge for this platform.")
+@click.option("--api", help="Bedrock only: invoke, converse or mantle.")
+@click.option("--hosting", help="Foundry only: anthropic or azure.")
+@click.option("--region")
+@click.option("--model")
 @click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE",
               help="Judge as if it were this day: ends announced for it have come.")  # fmt: skip
 @click.option("--format", "kind", type=click.Choice(_FORMATS), default="table", show_default=True)
@@ -74,6 +78,7 @@ def scan(
     report: bool,
     service: str | None,
     environment: str,
+    **place: str | None,
 ) -> int:
     """Find betas in files and folders (- is standard input), and judge each place.
 
@@ -86,7 +91,8 @@ def scan(
     """
     _check(options, baseline, write_baseline, report, service)
     facts = facts_of(options)
-    found = _scan(facts, paths, platform, as_of, baseline if not write_baseline else None, jobs)
+    accepted = baseline if not write_baseline else None
+    found = _scan(facts, paths, {"platform": platform, **place}, as_of, accepted, jobs)
     if write_baseline and baseline:
         return _accept(found, baseline)
     if report and service:
@@ -114,7 +120,7 @@ def _check(
 def _scan(
     facts: Facts,
     paths: Sequence[str],
-    platform: str,
+    place: Mapping[str, Any],
     as_of: datetime | None,
     baseline: str | None,
     jobs: int | None,
@@ -127,7 +133,7 @@ def _scan(
         paths,
         on_day(facts.snapshot, as_of.date()) if as_of else facts.snapshot,
         origin=facts.origin,
-        platform=platform,
+        **place,
         today=as_of.date() if as_of else today(),
         stdin=sys.stdin.fileno(),
         baseline=accepted,

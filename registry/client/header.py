@@ -7,8 +7,11 @@ from dataclasses import replace
 from typing import Final
 
 from registry.client.snapshot import Held
+from registry.core.errors import Invalid
 from registry.core.facts import Json
-from registry.core.resolution import BODY_FIELD, HEADER, Dropped, Resolution, Sent
+from registry.core.judgement import Judge, Judgement
+from registry.core.places import Place
+from registry.core.resolution import BODY_FIELD, HEADER, Dropped, Paired, Resolution, Sent, pair
 
 __all__ = ["Header"]
 
@@ -66,8 +69,13 @@ class Header:
         return self._resolution.place.platform or "anthropic"
 
     @property
+    def place(self) -> Place:
+        """Where it is sent, with all that is known of it."""
+        return self._resolution.place
+
+    @property
     def placement(self) -> str:
-        """Where the names belong: `header`, or `body` (Bedrock's InvokeModel)."""
+        """Where the names belong: `header`, or `body` (Bedrock's InvokeModel and Converse)."""
         return "body" if self._resolution.in_body else "header"
 
     @property
@@ -132,6 +140,20 @@ class Header:
         resolution = replace(self._resolution, sent=left, dropped=())
         return Header(resolution, asked, self._held, self.problem)
 
+    def pair(
+        self, body: object, *, refused: Collection[str] = (), drop_essential: bool = False
+    ) -> Paired:
+        """Make a body and this answer, less what was `refused`, fit together; see `resolution.pair`."""
+        judge = self._held.judge(self.place)
+        asked = [one for item in self._asked if (one := _judged(judge, item)) is not None]
+        left = tuple(sent for sent in self.betas if sent.name not in refused)
+        answer = replace(self._resolution, sent=left)
+        return pair(answer, asked, judge, body, drop_essential=drop_essential)
+
+    def adjusted(self, resolution: Resolution) -> Header:
+        """Return the same answer with another resolution of it."""
+        return Header(resolution, self._asked, self._held, self.problem)
+
     def to_json(self) -> dict[str, Json]:
         """Print it in the shape of `GET /v1/header`, with `origin`, `age` and `stale`."""
         more = {"origin": self.origin, "age": round(self.age, 1), "stale": self.stale}
@@ -142,3 +164,11 @@ class Header:
 
     def __repr__(self) -> str:
         return f"<Header {self.value!r} for {self.platform}, {self.origin}>"
+
+
+def _judged(judge: Judge, item: tuple[str, str]) -> Judgement | None:
+    kind, text = item
+    try:
+        return judge.feature(text) if kind == "feature" else judge.beta(text)
+    except Invalid:  # a feature without a current beta: it was left out
+        return None

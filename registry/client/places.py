@@ -1,72 +1,58 @@
-"""Which platform a request leads to: by the SDK's client that sends it, or by its URL.
+"""Which place a request of the SDK leads to, by the client that sends it.
 
-The classes and hosts are those of the SDK, 2.12.0. What none of them tells is taken for the Claude API, as
-a gateway in front of it would be; where that is wrong, name the platform.
+The classes are those of the SDK, 2.12.0; addresses are read by `registry.core.addresses`. What neither
+tells is taken for the Claude API, as a gateway in front of it would be; where that is wrong, name the
+platform.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
-__all__ = ["Spot", "endpoint_of", "of_client", "of_url", "sending_client"]
+from registry.core.addresses import place_of_url
+from registry.core.places import MAX_PART, Place, place_of
 
-Spot = tuple[str, str | None]
-"""A platform, and on Bedrock which of its two APIs."""
+__all__ = ["given_place", "of_client", "sending_client"]
 
-_CLASSES: Final[dict[str, Spot]] = {
-    "AnthropicAWS": ("aws", None),
-    "AnthropicGoogleCloud": ("google-cloud", None),
-    "AnthropicBedrock": ("bedrock", "invoke"),
-    "AnthropicBedrockMantle": ("bedrock", "mantle"),
-    "AnthropicVertex": ("vertex", None),
-    "AnthropicFoundry": ("foundry", None),
+_CLASSES: Final[dict[str, Place]] = {
+    "AnthropicAWS": Place(platform="aws"),
+    "AnthropicGoogleCloud": Place(platform="google-cloud"),
+    "AnthropicBedrock": Place(platform="bedrock", api="invoke"),
+    "AnthropicBedrockMantle": Place(platform="bedrock", api="mantle"),
+    "AnthropicVertex": Place(platform="vertex"),
+    "AnthropicFoundry": Place(platform="foundry"),
 }
 
-_HOSTS: Final = tuple(
-    (re.compile(pattern), spot)
-    for pattern, spot in (
-        (r"bedrock-runtime(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?", ("bedrock", "invoke")),
-        (r"bedrock-mantle\.[a-z0-9-]+\.api\.aws", ("bedrock", "mantle")),
-        (r"aws-external-anthropic\.[a-z0-9-]+\.api\.aws", ("aws", None)),
-        (r"claude\.googleapis\.com", ("google-cloud", None)),
-        (r"([a-z0-9-]+-)?aiplatform(\.[a-z0-9.-]+)?\.googleapis\.com", ("vertex", None)),
-        (r"[a-z0-9-]+\.(services\.ai|openai|cognitiveservices)\.azure\.com", ("foundry", None)),
-    )
-)
-_INVOKE: Final = re.compile(r"/model/[^/]+/invoke(-with-response-stream)?")
-_VERTEX: Final = re.compile(r"/publishers/anthropic/models/")
 
-
-def of_client(client: object) -> Spot:
-    """Tell the platform by a client of the SDK, subclasses included."""
+def of_client(client: object) -> Place:
+    """Tell the place by a client of the SDK, subclasses included; its address or itself tells the region."""
+    by_url = place_of_url(str(getattr(client, "base_url", "")))
     for kind in type(client).__mro__:
-        spot = _CLASSES.get(kind.__name__.removeprefix("Async"))
-        if spot is not None:
-            return spot
-    return of_url(str(getattr(client, "base_url", "")))
+        place = _CLASSES.get(kind.__name__.removeprefix("Async"))
+        if place is not None:
+            own = by_url.region if by_url.platform == place.platform else None
+            return replace(place, region=own or _region(client))
+    return by_url
 
 
-def of_url(url: str) -> Spot:
-    """Tell the platform by a URL: its host, else a path that only one platform has."""
-    rest = url.partition("://")[2]
-    authority, _, path = rest.partition("/")
-    host = authority.rpartition("@")[2].partition(":")[0].lower()
-    for pattern, spot in _HOSTS:
-        if pattern.fullmatch(host):
-            return spot
-    if _INVOKE.search(f"/{path}"):
-        return "bedrock", "invoke"
-    return ("vertex", None) if _VERTEX.search(f"/{path}") else ("anthropic", None)
+def _region(client: object) -> str | None:
+    """Return the region that a client of the SDK was made for."""
+    for name in ("region", "aws_region"):
+        region = getattr(client, name, None)
+        if isinstance(region, str) and region.strip():
+            return region.strip().lower()[:MAX_PART]
+    return None
 
 
-def endpoint_of(path: str) -> str:
-    """Return `messages` for creating, counting and batching messages, else the path after `/v1/`."""
-    if _INVOKE.search(path) or _VERTEX.search(path):
-        return "messages"
-    plain = path.partition("?")[0].rstrip("/").rpartition("/v1/")[2]
-    return "messages" if plain.split("/")[0] == "messages" else plain
+def given_place(
+    platform: str | None, api: str | None, hosting: str | None, region: str | None
+) -> Place | None:
+    """Return the place that somebody named; None where no platform is named. Raises `Invalid`."""
+    if platform is None:
+        return None
+    return place_of(platform=platform, api=api, hosting=hosting, region=region)
 
 
 def sending_client(call_next: Callable[..., Any]) -> Any | None:

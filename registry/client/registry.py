@@ -25,7 +25,7 @@ from registry.core.answers import classify
 from registry.core.errors import Invalid, RegistryError
 from registry.core.judgement import Warning_, lenient_place
 from registry.core.names import NAME_MAX, is_well_formed, parse, read_header
-from registry.core.resolution import Ask, Dropped, Resolution, Sent
+from registry.core.resolution import Ask, Dropped, Paired, Resolution, Sent
 
 __all__ = ["Registry"]
 
@@ -33,19 +33,20 @@ log: Final = logging.getLogger("registry.client")
 
 _TOLD_MAX: Final = 2000
 _REFUSALS_EVERY: Final = 5.0
-_DAY: Final = 86400.0
 _POLICIES: Final = ("strict", "filter", "advise")
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _LOUD: Final = frozenset(
     {
         "retired", "refused", "wrong_model", "wrong_endpoint", "conflict", "unknown", "unresolved",
-        "deprecated", "no_effect", "companion_missing",
+        "deprecated", "no_effect", "companion_missing", "essential",
     }
 )  # fmt: skip
 """Warnings that somebody should act on. The others are told at level DEBUG."""
 
 _Key = tuple[tuple[str, ...], tuple[str, ...], str, str | None, str | None, str | None,
-             str | None, str | None, str | None]  # fmt: skip
+             str | None, str | None, str | None, str | None, str | None, str | None,
+             str | None]  # fmt: skip
+"""`wanted`, `sent`, platform, API, hosting, region, model, endpoint, target, policy, and `on_...`."""
 
 
 class Registry:
@@ -109,18 +110,25 @@ class Registry:
         *names: str,
         platform: str = "anthropic",
         api: str | None = None,
+        hosting: str | None = None,
+        region: str | None = None,
         model: str | None = None,
         endpoint: str | None = None,
         target: str | None = None,
         policy: str | None = None,
         on_unknown: str | None = None,
+        on_unproven: str | None = None,
+        on_restricted: str | None = None,
     ) -> Header:
         """Say what to send for these features and betas; counts as usage of them.
 
         A name that is neither known nor dated is taken for a misspelt feature and never sent. Raises
         `RegistryError` under the policy `strict`, and nothing under any other.
         """
-        key = (names, (), platform, api, model, endpoint, target, policy, on_unknown)
+        key = (
+            names, (), platform, api, hosting, region, model, endpoint, target, policy,
+            on_unknown, on_unproven, on_restricted,
+        )  # fmt: skip
         answer = self._answer(key)
         if self._reporter is not None:
             self._reporter.count(answer.platform, answer.used, model)
@@ -133,15 +141,23 @@ class Registry:
         *,
         platform: str = "anthropic",
         api: str | None = None,
+        hosting: str | None = None,
+        region: str | None = None,
         model: str | None = None,
         endpoint: str | None = None,
         policy: str | None = None,
+        on_unknown: str | None = None,
+        on_unproven: str | None = None,
+        on_restricted: str | None = None,
     ) -> Header:
         """Say what to send where a request already names betas (`sent`) and more are `wanted`.
 
         Like `header`, but it counts nothing, and of `sent` an unknown name is passed on as it is.
         """
-        key = (tuple(wanted), tuple(sent), platform, api, model, endpoint, None, policy, None)
+        key = (
+            tuple(wanted), tuple(sent), platform, api, hosting, region, model, endpoint, None, policy,
+            on_unknown, on_unproven, on_restricted,
+        )  # fmt: skip
         return self._answer(key)
 
     def observe(
@@ -187,8 +203,8 @@ class Registry:
         worker = self._worker
         if worker is not None and worker.thread is None:
             worker.ensure()
-        if not held.midnight - _DAY <= self._clock() < held.midnight:
-            held.begin_day()
+        if not held.since <= self._clock() < held.until:
+            held.begin()
         try:
             known: Header | None = held.memo.held.get(key)
         except TypeError:  # something that is no text
@@ -200,8 +216,8 @@ class Registry:
         return known
 
     def _make(self, held: Held, key: _Key) -> Header:
-        wanted, sent, platform, api, _, _, _, policy, _ = key
-        policy = policy or self.policy
+        wanted, sent, platform, api, *_ = key
+        policy = key[9] or self.policy
         asked = _items(held, wanted, sent)
         try:
             ask = held.ask(key[2:], self.policy)
@@ -271,10 +287,19 @@ class Registry:
             once = (dropped.requested[:NAME_MAX], dropped.reason, where)
             self._say(level, once, f"{text}{instead}")
 
-    def body_fields(self, beta: str) -> tuple[str, ...]:
-        """Return the fields of a request's body that this beta allows."""
-        known = self._store.held.snapshot.betas.get(beta)
-        return known.body_fields if known is not None else ()
+    def advise(self, answer: Header, paired: Paired) -> None:
+        """Log what is worth knowing about a request's body, each thing once."""
+        where = answer.platform
+        for use in paired.cut.kept_essential:
+            names = ", ".join(use.betas)
+            text = f"{names} is kept, though it is not accepted on {where}: the request needs {use.field}."
+            self._say(logging.WARNING, (use.field, "essential", where), text)
+        for item in paired.missing:
+            names = item.beta or " or ".join(item.alternatives[:3])
+            todo = f"add {item.beta}" if item.beta else f"none of {names} works there; leave it out"
+            todo += f", or use {item.instead}" if item.instead else ""
+            text = f"{item.field} is sent without its beta (beta_missing on {where}): {todo}."
+            self._say(logging.WARNING, (item.field, "beta_missing", where), text)
 
     def excuse(self, where: str, error: Exception) -> None:
         """Log an error of our own, once: it must not become the caller's."""

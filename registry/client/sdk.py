@@ -12,12 +12,14 @@ from __future__ import annotations
 import copy
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Unpack
 
-from registry.client.guard import Call, Guard, Plan, make_guard, wants_body
-from registry.client.places import Spot, of_client, sending_client
+from registry.client.guard import Call, Guard, Options, Plan, make_guard, wants_body
+from registry.client.places import of_client, sending_client
 from registry.client.registry import Registry
+from registry.core.judgement import HOME
+from registry.core.places import Place
 from registry.core.resolution import HEADER
 
 __all__ = ["async_middleware", "middleware"]
@@ -28,23 +30,13 @@ Middleware = Callable[[Any, Callable[[Any], Any]], Any]
 AsyncMiddleware = Callable[[Any, Callable[[Any], Awaitable[Any]]], Awaitable[Any]]
 
 
-def middleware(
-    registry: Registry | str,
-    *,
-    features: Sequence[str] = (),
-    policy: str | None = None,
-    platform: str | None = None,
-    api: str | None = None,
-    retry_refused: bool = False,
-) -> Middleware:
+def middleware(registry: Registry | str, **options: Unpack[Options]) -> Middleware:
     """Make the middleware for `Anthropic(middleware=[...])` and its sisters of the other platforms.
 
-    `features`: features and betas to add to every request for messages. `policy`: the registry's, if
-    not given. `platform`, `api`: where the client does not tell. `retry_refused`: under the policy `filter`
-    a request that is refused for its betas is sent once more without those; nothing ran before.
+    What can be set is told by `registry.client.guard.Options`.
     """
-    guard = make_guard(registry, features=features, policy=policy, retry_refused=retry_refused)
-    senders = _Senders(platform, api)
+    guard = make_guard(registry, **options)
+    senders = _Senders(guard.given)
 
     def beta_registry(request: Any, call_next: Callable[[Any], Any]) -> Any:
         plan = guard.plan(lambda: _read(request, senders.look_up(call_next)))
@@ -61,18 +53,10 @@ def middleware(
     return beta_registry
 
 
-def async_middleware(
-    registry: Registry | str,
-    *,
-    features: Sequence[str] = (),
-    policy: str | None = None,
-    platform: str | None = None,
-    api: str | None = None,
-    retry_refused: bool = False,
-) -> AsyncMiddleware:
+def async_middleware(registry: Registry | str, **options: Unpack[Options]) -> AsyncMiddleware:
     """Make the middleware for `AsyncAnthropic(middleware=[...])` and its sisters; see `middleware`."""
-    guard = make_guard(registry, features=features, policy=policy, retry_refused=retry_refused)
-    senders = _Senders(platform, api)
+    guard = make_guard(registry, **options)
+    senders = _Senders(guard.given)
 
     async def beta_registry(request: Any, call_next: Callable[[Any], Awaitable[Any]]) -> Any:
         plan = guard.plan(lambda: _read(request, senders.look_up(call_next)))
@@ -128,15 +112,15 @@ async def _learn_async(guard: Guard, plan: Plan, response: Any) -> Plan | None:
 
 # --- The SDK's request ----------------------------------------------------------------------------
 
-_Sender = tuple[Spot, str | None]
+_Sender = tuple[Place, str | None]
 """Where a client leads, and the betas that it sends by itself (`default_headers`)."""
 
 
 class _Senders:
     """Remembers what is known of each client: a middleware may be shared by several."""
 
-    def __init__(self, platform: str | None, api: str | None) -> None:
-        self._given = (platform, api) if platform else None
+    def __init__(self, given: Place | None) -> None:
+        self._given = given
         self._known: weakref.WeakKeyDictionary[Any, _Sender] = weakref.WeakKeyDictionary()
         self._told = False
 
@@ -147,7 +131,7 @@ class _Senders:
             if self._given is None and not self._told:
                 self._told = True
                 log.warning("The platform cannot be told; name it: middleware(..., platform=...).")
-            return self._given or ("anthropic", None), None
+            return self._given or HOME, None
         known = self._known.get(client)
         if known is None:
             known = self._given or of_client(client), _header(client.default_headers)
@@ -157,7 +141,7 @@ class _Senders:
 
 def _read(request: Any, sender: _Sender) -> Call:
     """Read what matters of the SDK's request."""
-    spot, default = sender
+    place, default = sender
     own = _headers(request)
     named = any(name.lower() == HEADER for name in own)
     body = request.options.json_data
@@ -165,7 +149,7 @@ def _read(request: Any, sender: _Sender) -> Call:
         path=request.url,
         header=_header(own) if named else default,
         body=body if isinstance(body, dict) else None,
-        spot=spot,
+        place=place,
     )
 
 

@@ -15,7 +15,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final, Literal
@@ -25,13 +25,15 @@ import httpx2
 from registry.core.changes import snapshot_of
 from registry.core.errors import RegistryError, Unavailable
 from registry.core.facts import Json, Snapshot
+from registry.core.judgement import Judge
 from registry.core.memo import Memo
+from registry.core.places import Place
 from registry.core.resolution import Ask, Resolver
 from registry.core.wire import snapshot_from_json
 from registry.sources import SourceError
 from registry.sources.catalog import bundled_catalog, parse_catalog
 
-__all__ = ["FAILURES", "Held", "Line", "Store", "cache_folder"]
+__all__ = ["DAY", "FAILURES", "Held", "Line", "Store", "cache_folder"]
 
 Clock = Callable[[], float]
 Origin = Literal["registry", "cache", "bundled"]
@@ -41,6 +43,8 @@ log: Final = logging.getLogger("registry.client")
 FAILURES: Final = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, RuntimeError)
 """What a call can end in: a token that no header can carry and a closed client among them."""
 
+DAY: Final = 86400.0
+"""Seconds of a day, and the age from which facts drop what has passed its sunset (contract, rule 7)."""
 MAX_BYTES: Final = 32 * 1024 * 1024
 _FORMAT: Final = "beta-registry/client-cache-1"
 _TIMEOUT: Final = 10.0
@@ -60,8 +64,8 @@ class Held:
     """A snapshot at hand, where it is from, and the answers that were made from it.
 
     `confirmed_at`: when the registry last said that it is current; of the bundled catalog, its own day.
-    The memo holds for `today`, in UTC, until `midnight`. `kinds` tells betas from features, and is what is
-    asked for by either: a name that is both is a beta.
+    The memo holds for `today`, in UTC, from `since` and before `until`. `kinds` tells betas from features,
+    and is what is asked for by either: a name that is both is a beta.
     """
 
     resolver: Resolver
@@ -73,7 +77,8 @@ class Held:
     memo: Memo[tuple[Any, ...], Any] = field(default_factory=lambda: Memo(_MEMO))
     asks: dict[tuple[str | None, ...], Ask] = field(default_factory=dict)
     today: date = date.min
-    midnight: float = 0.0
+    since: float = 0.0
+    until: float = 0.0
     kinds: dict[str, tuple[str, str]] = field(default_factory=dict)
     old: float = field(init=False)
     begun: float = field(init=False)
@@ -88,15 +93,19 @@ class Held:
         """Return the ask, without names, of one place and policy: made once, for many questions."""
         known = self.asks.get(place)
         if known is None:
-            platform, api, model, endpoint, target, policy, on_unknown = place
+            platform, api, hosting, region, model, endpoint, target, policy, *on = place
             known = Ask(
                 platform=platform,
                 api=api,
+                hosting=hosting,
+                region=region,
                 model=model,
                 endpoint=endpoint,
                 target=target,
                 policy=policy or default,
-                on_unknown=on_unknown,
+                on_unknown=on[0],
+                on_unproven=on[1],
+                on_restricted=on[2],
             )
             if sum(len(str(part)) for part in place) <= _PLACE_MAX:
                 if len(self.asks) >= _ASKS:
@@ -104,17 +113,27 @@ class Held:
                 self.asks[place] = known
         return known
 
+    def judge(self, place: Place) -> Judge:
+        """Return the judge of a place, by these facts and today."""
+        return self.resolver.judges(self.today).at(place)
+
     def confirm(self, at: float) -> None:
         """Note that the facts were current then; `old` is their age now, by a clock that may be set."""
         self.confirmed_at = at
         self.old, self.begun = max(0.0, self.clock() - at), monotonic()
+        self.until = 0.0
 
-    def begin_day(self) -> None:
-        """Forget the answers of the day before: dates decide too."""
-        self.today = datetime.fromtimestamp(self.clock(), UTC).date()
+    def begin(self) -> None:
+        """Forget the answers made so far: the day decides too, and whether the facts are old (rule 7)."""
+        now = self.clock()
+        self.today = datetime.fromtimestamp(now, UTC).date()
+        midnight = datetime.combine(self.today, time.min, UTC).timestamp()
+        self.since, self.until = midnight, midnight + DAY
+        stale = self.age > DAY
+        if not stale:
+            self.until = min(self.until, now + DAY - self.age)
+        self.resolver = Resolver(self.snapshot, stale=stale)
         self.memo = Memo(_MEMO)
-        tomorrow = datetime.combine(self.today + timedelta(days=1), time.min, UTC)
-        self.midnight = tomorrow.timestamp()
 
     @property
     def snapshot(self) -> Snapshot:

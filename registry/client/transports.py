@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import httpx2
 
-from registry.client.guard import Call, Guard, Plan, make_guard, wants_body
-from registry.client.places import Spot, of_url
+from registry.client.guard import Call, Guard, Options, Plan, make_guard, wants_body
 from registry.client.registry import Registry
+from registry.core.addresses import model_of, place_of_url
 from registry.core.resolution import HEADER
 
 __all__ = ["async_transport", "transport"]
@@ -31,39 +30,28 @@ MAX_BODY: Final = 4 * 1024 * 1024
 def transport(
     registry: Registry | str,
     inner: httpx2.BaseTransport | None = None,
-    *,
-    features: Sequence[str] = (),
-    policy: str | None = None,
-    platform: str | None = None,
-    api: str | None = None,
-    retry_refused: bool = False,
+    **options: Unpack[Options],
 ) -> httpx2.BaseTransport:
     """Wrap a transport (a plain one if none is given). The options are those of `middleware`."""
-    guard = make_guard(registry, features=features, policy=policy, retry_refused=retry_refused)
-    return _Transport(_Reader(guard, platform, api), inner or httpx2.HTTPTransport())
+    return _Transport(_Reader(make_guard(registry, **options)), inner or httpx2.HTTPTransport())
 
 
 def async_transport(
     registry: Registry | str,
     inner: httpx2.AsyncBaseTransport | None = None,
-    *,
-    features: Sequence[str] = (),
-    policy: str | None = None,
-    platform: str | None = None,
-    api: str | None = None,
-    retry_refused: bool = False,
+    **options: Unpack[Options],
 ) -> httpx2.AsyncBaseTransport:
     """Wrap an asynchronous transport; see `transport`."""
-    guard = make_guard(registry, features=features, policy=policy, retry_refused=retry_refused)
-    return _AsyncTransport(_Reader(guard, platform, api), inner or httpx2.AsyncHTTPTransport())
+    return _AsyncTransport(
+        _Reader(make_guard(registry, **options)), inner or httpx2.AsyncHTTPTransport()
+    )
 
 
 class _Reader:
     """Plans what an `httpx2` request becomes."""
 
-    def __init__(self, guard: Guard, platform: str | None, api: str | None) -> None:
+    def __init__(self, guard: Guard) -> None:
         self.guard = guard
-        self._given: Spot | None = (platform, api) if platform else None
         self._told = False
 
     def plan(self, request: httpx2.Request) -> Plan | None:
@@ -80,13 +68,13 @@ class _Reader:
         path = request.url.raw_path.decode("ascii", "replace")
         values = request.headers.get_list(HEADER)
         is_message = request.method == "POST" and ("/messages" in path or "/models/" in path)
-        if not values and not is_message and "/invoke" not in path:
+        if not values and not is_message and model_of(path) is None:
             return None
         return Call(
             path=path,
             header=",".join(values) if values else None,
             body=_body(request),
-            spot=self._given or of_url(str(request.url)),
+            place=self.guard.given or place_of_url(str(request.url)),
         )
 
     def send(self, plan: Plan | None, request: httpx2.Request) -> httpx2.Request:

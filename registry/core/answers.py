@@ -15,15 +15,25 @@ When in doubt the answer is `inconclusive`, which moves nothing. Nothing here ra
 import html
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final, Literal
 
-from registry.core.names import ANTHROPIC_OPERATED, NAME_MAX, parse, read_header
+from registry.core.names import ANTHROPIC_OPERATED, NAME_MAX, parse
 from registry.core.redaction import mask_secrets
 
-__all__ = ["Meaning", "Pasted", "Reason", "Verdict", "classify", "read_pasted"]
+__all__ = [
+    "BODY_MAX",
+    "HEADER_NAME",
+    "Meaning",
+    "Reason",
+    "Verdict",
+    "classify",
+    "flatten",
+    "is_error",
+    "load_json",
+]
 
 Verdict = Literal[
     "accepted", "refused", "restricted", "model_unsupported", "beta_missing", "inconclusive"
@@ -48,7 +58,7 @@ class Meaning:
     named ("invalid beta flag"), even if only one beta was sent: that is for the caller to conclude.
     `platform` is what request ids or wording tell, else what the caller said. `message` is the innermost
     message, secrets masked, at most 500 characters. `body_fields` are the request fields that it names
-    (dotted, without list indexes), `hints` the betas which usually go with them.
+    (dotted, without list indexes), and `tags` the types in it that are not known there; a beta may be missing.
     """
 
     verdict: Verdict
@@ -59,8 +69,8 @@ class Meaning:
     message: str = ""
     explanation: str = ""
     advice: str = ""
-    hints: tuple[str, ...] = ()
     body_fields: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 def _rule(alternatives: str) -> re.Pattern[str]:
@@ -99,13 +109,15 @@ _CARRIES = _rule("""messages|request|prompt|input|content|sent|docs|documentatio
     |original|history|tool|received|provider_?name|_?id$|link|url""")
 _NAMES_TYPE = {"type", "__type", "code", "status", "error_code", "errorcode", "error_type"}
 _NAMES_FIELD = ("loc", "param", "field", "path", "header", "parameter", "target")
-_HEADER = re.compile(r"(?:[a-z]+[-_.])*anthropic[-_]?betas?(?:[.\[]\d+\]?)?|betas[.\[]\d+\]?", re.I)
+HEADER_NAME = re.compile(
+    r"(?:[a-z]+[-_.])*anthropic[-_]?betas?(?:[.\[]\d+\]?)?|betas[.\[]\d+\]?", re.I
+)
 _KEY = re.compile(r"""["'](\w[\w.\-]{0,40})["']\s{0,20}:\s{0,20}""")
 _TRACEBACK = re.compile(r'^ {1,8}File "[^"\n]*", line \d+[^\n]*\n(?: {4}[^\n]*\n)*', re.M)
 _HTML = re.compile(r"\s{0,200}(?:<!doctype html|<html|<head|<body|<\?xml)", re.I)
 
 
-def _flatten(text: str) -> str:
+def flatten(text: str) -> str:
     r"""Undo any depth of escaping: HTML entities, `\u0060`, `\n`, backslashes before quotes."""
     for _ in range(5):
         if "&" not in text or (plain := html.unescape(text)) == text:
@@ -123,7 +135,7 @@ def _bytes_of_repr(run: re.Match[str]) -> str:
     return bytes.fromhex(run[0].replace("\\x", "")).decode("utf-8", "replace")
 
 
-def _load(text: str) -> Any:
+def load_json(text: str) -> Any:
     """Read JSON, or return None; tolerates raw line breaks in strings."""
     try:
         return json.loads(text, strict=False)
@@ -145,7 +157,7 @@ def _listen(value: Any, heard: _Heard, lead: str = "", depth: int = 0) -> None:
         heard.types += [
             word for key, word in value.items() if key in _NAMES_TYPE and isinstance(word, str)
         ]
-        if any(_HEADER.search(str(value.get(key, ""))[:200]) for key in _NAMES_FIELD):
+        if any(HEADER_NAME.search(str(value.get(key, ""))[:200]) for key in _NAMES_FIELD):
             lead, given = "anthropic-beta: ", value.get("input", value.get("value"))
             given = f": `{given}`" if isinstance(given, str) else ""
             value = {
@@ -160,14 +172,14 @@ def _listen(value: Any, heard: _Heard, lead: str = "", depth: int = 0) -> None:
 def _listen_to_text(text: str, heard: _Heard, lead: str, depth: int) -> None:
     """Collect the messages in a string: JSON again, text around JSON, an event stream, or plain text."""
     text = text.strip()
-    if text[:1] in ("{", "[", '"') and (value := _load(text)) is not None and value != text:
+    if text[:1] in ("{", "[", '"') and (value := load_json(text)) is not None and value != text:
         return _listen(value, heard, lead, depth + 1)
     if re.match(r"(?:event|data|id|retry)?:", text):
-        frames = [_load(line[5:]) for line in text.splitlines() if line.startswith("data:")]
-        errors = [item for item in frames if isinstance(item, dict) and _is_error(item)]
+        frames = [load_json(line[5:]) for line in text.splitlines() if line.startswith("data:")]
+        errors = [item for item in frames if isinstance(item, dict) and is_error(item)]
         if errors:
             return _listen(errors, heard, lead, depth + 1)
-    flat = _TRACEBACK.sub("", _flatten(text))
+    flat = _TRACEBACK.sub("", flatten(text))
     if "{" not in flat:
         if flat:
             heard.voices.append(_Voice(flat, lead))
@@ -189,14 +201,14 @@ def _listen_to_damaged(flat: str, heard: _Heard, lead: str) -> None:
         if key in _NAMES_TYPE:
             heard.structured = True
             heard.types.append(said[:80].strip("\"' ,{}[]\n").split('"')[0].split("'")[0])
-        elif _HEADER.fullmatch(key):
+        elif HEADER_NAME.fullmatch(key):
             heard.voices.append(_Voice(f"{key}: {said}", lead + prefix))
         elif _SPEAKS.search(key) and not _CARRIES.search(key) and said.strip("\"'{[ "):
             heard.structured = True
             heard.voices.append(_Voice(said, lead + prefix))
 
 
-def _is_error(value: Mapping[str, Any]) -> bool:
+def is_error(value: Mapping[str, Any]) -> bool:
     """Say whether a JSON object is an error, whatever the status that came with it."""
     return value.get("type") == "error" or bool(value.get("error") or value.get("errors"))
 
@@ -361,7 +373,7 @@ def _parse_message(text: str, sent: frozenset[str]) -> _Said:
 
 def _part(word: str, sent: frozenset[str], *, quoted: bool) -> str:
     """Say what part a word plays; empty for words that change nothing."""
-    if _HEADER.fullmatch(word):
+    if HEADER_NAME.fullmatch(word):
         return "A"
     if word in sent or (quoted and _CAN_BE_NAME.search(word)):
         return "N"
@@ -482,7 +494,7 @@ def _foreign_refusal(voice: _Voice, sent: frozenset[str]) -> tuple[str, ...]:
         return ()
     if _ENGLISH.search(_QUOTED_NAME.sub("", text)):
         return ()
-    quoted = [name for name in _QUOTED_NAME.findall(text) if not _HEADER.fullmatch(name)]
+    quoted = [name for name in _QUOTED_NAME.findall(text) if not HEADER_NAME.fullmatch(name)]
     names = tuple(dict.fromkeys(name for name in quoted if name in sent or not sent))
     refuses = bool(_FOREIGN_REFUSAL.search(text)) or bool(sent & set(names))
     return names if refuses and not _FOREIGN_NEED.search(text) and not _QUOTED.search(text) else ()
@@ -550,7 +562,7 @@ _STATUS_REASONS: Final[dict[int, Reason]] = {
     499: "network", 529: "overload",
 }  # fmt: skip
 _BILLING = _rule(r"""
-    credit balance|usage limits?\b|extra usage|out of (?:\w+ )?(?:usage|credits)|billing|payment
+    credit balance|usage limits?\b|extra usage|out of (?:\w+ )?(?:usage|credits)|(?<![\w-])billing(?![\w-])|payment
     |spend(?:ing)? limit|insufficient (?:funds|quota|credit|balance)""")
 _AUTH = _rule(r"""
     (?:organi[sz]ation|account|workspace|key) (?:has been|is|was)\x20
@@ -571,24 +583,14 @@ _SUCCESS = frozenset(
 )
 _BETA_PATH = _rule(r"""(?<![\w-])(?:skills|files|agents|sessions|environments|vaults|deployments|dreams
     |deployment_runs|memory_stores|tunnels|user_profiles|organizations/\w+|claude_code)(?![\w-])""")
-_FIELD_HINTS: Final = {
-    "context_management": "context-management-2025-06-27",
-    "fallbacks": "server-side-fallback-2026-07-01",
-    "file": "files-api-2025-04-14",
-    "output_format": "structured-outputs-2025-11-13",
-    "output_config": "effort-2025-11-24",
-    "messages.output_config": "per-turn-control-2026-07-01",
-    "speed": "fast-mode-2026-02-01",
-    "scope": "prompt-caching-scope-2026-01-05",
-    "defer_loading": "tool-search-tool-2025-10-19",
-    "eager_input_streaming": "fine-grained-tool-streaming-2025-05-14",
-    "mcp_servers": "mcp-client-2025-11-20",
-    "safeguards": "dangerous-tool-use-2026-09-03",
-    "billing_policy": "user-profiles-billing-2026-10-01",
-    "clear_at": "mid-conversation-system-clear-at-2026-08-21",
-}
 _BODY_FIELD = _rule(r"""(?<![\w.])([A-Za-z_][\w.\-\[\]]{0,200}):\x20
-    (?:Extra inputs are not permitted|Input tag '([\w.-]{1,60})')""")
+    (?:Extra inputs are not permitted|Input tag ['"]([\w.-]{1,60})['"])""")
+_OTHER_FIELDS = _rule(r"""
+    (?:extraneous key \[|does not support parameters: \[|unrecognized request arguments? supplied:
+    |unknown (?:parameter|field|name|key)s?(?: in request)?:?)\s?
+    ["'`]?([A-Za-z_][\w.]{0,80}(?:["'`]?,\s?["'`]?[A-Za-z_][\w.]{0,80}){0,20})""")
+_AT_GATEWAY = _rule(r"UnsupportedParamsError|does not support parameters: \[")
+"""What LiteLLM says by itself, before it asks anybody."""
 
 _NOTHING: Final = "this says nothing about a beta"
 _WORDS: Final[dict[str, tuple[str, str]]] = {
@@ -683,21 +685,21 @@ class _Decision:
 
 def _errors_within(text: str) -> list[Any]:
     """Return the errors that the body of a 2xx holds, whole or as events of a stream."""
-    value = _load(text)
+    value = load_json(text)
     items = value if isinstance(value, list) else [value]
     if value is None:
-        items = [_load(line[5:]) for line in text.splitlines() if line.startswith("data:")]
+        items = [load_json(line[5:]) for line in text.splitlines() if line.startswith("data:")]
     return [
         item
         for item in items
         if isinstance(item, dict)
-        and (_is_error(item) or ("message" in item and not _SUCCESS & item.keys()))
+        and (is_error(item) or ("message" in item and not _SUCCESS & item.keys()))
     ]
 
 
 def _succeeded(text: str) -> bool:
     """Say whether the body of a 2xx is a whole answer: JSON of a known shape, or a finished stream."""
-    value = _load(text)
+    value = load_json(text)
     if isinstance(value, dict):
         return bool(_SUCCESS & value.keys())
     return value is None and re.search(r"^event: ?message_stop\b", text, re.M) is not None
@@ -709,7 +711,7 @@ def _hear(status: int | None, headers: Mapping[str, str], said: Any) -> _Heard:
     if not (isinstance(said, str) and _HTML.match(said)):
         _listen(said, heard)
     elif status in (400, 422):
-        heard.voices.append(_Voice(_flatten(re.sub(r"<[^<>]{0,500}>", " . ", said))))
+        heard.voices.append(_Voice(flatten(re.sub(r"<[^<>]{0,500}>", " . ", said))))
     if kind := headers.get("x-amzn-errortype"):
         heard.types.insert(0, kind)
     return heard
@@ -731,6 +733,8 @@ def _decide(
     kind = _type_reason(heard)
     found: dict[Verdict, _Decision] = {}
     for voice in heard.voices:
+        if _AT_GATEWAY.search(voice.text[:4000]):
+            return _Decision("inconclusive", "request", message=voice.text)
         if said := _statement(voice, sent, status, heard, kind):
             verdict, names = said
             before = found.get(verdict, _Decision(verdict, message=voice.text))
@@ -858,9 +862,9 @@ def _explain(
     names = ", ".join(decided.names[:20])
     explanation = explanation.format(names=names or "a beta that it does not name")
     advice = advice.format(names=names or "the beta")
-    fields, hints = _fields_and_hints(decided.message) if decided.reason == "request" else ((), ())
-    if hints:
-        advice += f" A missing beta is a frequent cause: {', '.join(hints)}."
+    fields, tags = _fields_and_tags(decided.message) if decided.reason == "request" else ((), ())
+    if inconclusive and _AT_GATEWAY.search(decided.message[:4000]):
+        explanation = "A gateway refused a parameter by itself, before it asked the API."
     if decided.verdict == "model_unsupported" and model:
         explanation += f" The request was for {model[:120]}."
     message = re.sub(r"[\s\x00-\x1f]+", " ", decided.message[:8000]).strip(" \"'{}[],")
@@ -873,25 +877,23 @@ def _explain(
         message=mask_secrets(message)[:MESSAGE_MAX],
         explanation=explanation,
         advice=advice,
-        hints=hints,
         body_fields=fields,
+        tags=tags,
     )
 
 
-def _fields_and_hints(message: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the body fields that a validation message names, and the betas that usually allow them."""
+def _fields_and_tags(message: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the body fields that a validation message names, and the types in them that it does not know."""
     fields: dict[str, None] = {}
-    hints: dict[str, None] = {}
+    tags: dict[str, None] = {}
     for path, tag in _BODY_FIELD.findall(message[:20_000]):
-        dotted = ".".join(
-            part for part in re.split(r"[.\[\]]", path) if part and not part.isdigit()
-        )
-        fields[dotted] = None
-        for key in (tag, dotted, dotted.rsplit(".", 1)[-1]):
-            if key in _FIELD_HINTS:
-                hints[_FIELD_HINTS[key]] = None
-                break
-    return tuple(fields), tuple(hints)
+        parts = (part for part in re.split(r"[.\[\]]", path) if part and not part.isdigit())
+        fields[".".join(parts)] = None
+        if tag:
+            tags[tag] = None
+    for listed in _OTHER_FIELDS.findall(message[:20_000]):
+        fields.update(dict.fromkeys(re.findall(r"[A-Za-z_][\w.]*", listed)))
+    return tuple(fields), tuple(tags)
 
 
 _PLATFORM_SIGNS: Final = (
@@ -899,7 +901,10 @@ _PLATFORM_SIGNS: Final = (
     (
         "bedrock",
         re.compile(r"\bmsg_bdrk_|\breq_[a-z2-7]{40,}"),
-        _rule("bedrock|validationexception"),
+        _rule(
+            r"""bedrock|validationexception|the model returned the following errors|invalid beta flag
+            |(?<![\w.])(?:[a-z]{2,6}(?:-[a-z]+)?\.)?anthropic\.claude-"""
+        ),
     ),
     ("anthropic", re.compile(r"\breq_01"), _rule("(?!)")),
 )
@@ -917,108 +922,3 @@ def _told_platform(
         return given or "bedrock"
     said = "" if _succeeded(text) else near
     return next((platform for platform, _, words in _PLATFORM_SIGNS if words.search(said)), None)
-
-
-# ------------------------------------------------------------------------------ pasted text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pasted:
-    """What somebody pasted, taken apart for `classify`; secrets are masked.
-
-    `status` is None when none is told. `betas_sent` is None when the request is not part of it.
-    """
-
-    status: int | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    body: str = ""
-    betas_sent: tuple[str, ...] | None = None
-    model: str | None = None
-    platform: str | None = None
-    endpoint: str | None = None
-
-
-_START_LINE = re.compile(
-    r"^(?:HTTP/[\d.]{1,3}\s[1-5]\d\d\b|(?:GET|POST|PUT|PATCH|DELETE)\s\S+\sHTTP/)", re.M
-)
-_STATUS_LINE = re.compile(r"HTTP/[\d.]{1,3}\s+([1-5]\d\d)\b")
-_REQUEST_LINE = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE)\s+(\S+)\s+HTTP/[\d.]{1,3}")
-_CURL_HEADER = re.compile(
-    r"(?:-H|--header)\s{1,4}[\"']?[\w-]{0,40}anthropic-beta:\s*([^\"'\n\\]*)", re.I
-)
-
-
-def read_pasted(text: str) -> Pasted:
-    """Take pasted text apart: a raw HTTP message, `curl -v` output, JSON, or text out of a log.
-
-    JSON in the shape of a diagnose request (`{"status","headers","body","betas_sent",...}`) is read as
-    such; any other JSON is a body. Of several responses the last counts. Never raises; reads 1 MiB.
-    """
-    text = mask_secrets(text[:BODY_MAX].replace("\r\n", "\n").removeprefix("\ufeff"))
-    value = _load(text)
-    if isinstance(value, dict) and "body" in value and not _is_error(value):
-        return _from_shape(value)
-    if value is None and (messages := list(_http_messages(text))):
-        return _from_http(messages)
-    curl = _CURL_HEADER.search(text)
-    return Pasted(body=text, betas_sent=read_header(curl[1]) if curl else None)
-
-
-def _from_shape(value: Mapping[str, Any]) -> Pasted:
-    def word(key: str) -> str | None:
-        found = value.get(key)
-        return found if isinstance(found, str) else None
-
-    status, headers, body = value.get("status"), value.get("headers"), value.get("body")
-    betas = value.get("betas_sent")
-    if isinstance(betas, str | list):
-        names = (
-            betas if isinstance(betas, str) else [name for name in betas if isinstance(name, str)]
-        )
-        betas = read_header(names)
-    return Pasted(
-        status=status if isinstance(status, int) and not isinstance(status, bool) else None,
-        headers={str(key): str(text) for key, text in headers.items()}
-        if isinstance(headers, dict)
-        else {},
-        body=body if isinstance(body, str) else "" if body is None else json.dumps(body),
-        betas_sent=betas if isinstance(betas, tuple) else None,
-        model=word("model"),
-        platform=word("platform"),
-        endpoint=word("endpoint"),
-    )
-
-
-def _http_messages(text: str) -> Iterator[tuple[str, list[tuple[str, str]], str]]:
-    """Yield (start line, headers, body) of each message; the marks of `curl -v` are taken off."""
-    if re.search(r"^[<>] (?:HTTP/|[A-Z]{3,7} /)", text, re.M):
-        text = re.sub(r"^(?:[*] .*|[{}] \[.*|[<>] ?)(?:\n(?=[*{}] ))?", "", text, flags=re.M)
-    starts = [line.start() for line in _START_LINE.finditer(text)]
-    for start, end in zip(starts, [*starts[1:], len(text)], strict=False):
-        head, _, body = text[start:end].lstrip("\n").partition("\n\n")
-        first, *rest = head.split("\n")
-        headers = [line.partition(":")[::2] for line in rest if ":" in line]
-        yield first, [(key.strip().lower(), value.strip()) for key, value in headers], body.strip()
-
-
-def _from_http(messages: Sequence[tuple[str, list[tuple[str, str]], str]]) -> Pasted:
-    status, headers, body = None, dict[str, str](), ""
-    betas, model, endpoint = None, None, None
-    for start, fields, content in messages:
-        if line := _STATUS_LINE.match(start):
-            status, headers, body = int(line[1]), dict(fields), content
-        elif request := _REQUEST_LINE.match(start):
-            endpoint, given = request[1].partition("?")[0], _load(content)
-            given = given if isinstance(given, dict) else {}
-            named = [text for key, text in fields if _HEADER.fullmatch(key)]
-            in_body = given.get("anthropic_beta")
-            named += (
-                [name for name in in_body if isinstance(name, str)]
-                if isinstance(in_body, list)
-                else []
-            )
-            betas = read_header(named)
-            model = given["model"] if isinstance(given.get("model"), str) else None
-    return Pasted(
-        status=status, headers=headers, body=body, betas_sent=betas, model=model, endpoint=endpoint
-    )

@@ -113,6 +113,7 @@ _ISSUE_OF: Final[Mapping[Verdict, Issue]] = {
 
 Certainty = Literal["proven", "stated", "guessed", "unknown"]
 """How sure a state is: found by asking, or told by an operator; said in public; a hint; nothing."""
+_CERTAINTIES: Final[tuple[Certainty, ...]] = get_args(Certainty)
 _CERTAINTY: Final[Mapping[Basis, Certainty]] = {
     "operator": "proven",
     "probed": "proven",
@@ -191,6 +192,11 @@ class Judgement:
     def fails(self) -> bool:
         """Say whether a request with it fails now."""
         return self.verdict in FAILS
+
+    @property
+    def free(self) -> bool:
+        """Say whether what it allows in a request's body needs no header at the place any more."""
+        return self.status == "ga"
 
     @property
     def at_risk(self) -> bool:
@@ -706,6 +712,14 @@ class Judge:
             at=_day(fact) if fact is not None and _day(fact) != date.min else None,
             body_fields=beta.body_fields,
             requires=tuple(link.beta for link in beta.requires if _here(link.endpoint, self.place)),
+        )
+
+    def likeliest(self, names: Iterable[str]) -> list[Judgement]:
+        """Judge betas any of which would do: those that do not fail first, then the surest, then the newest."""
+        newest = sorted(names, key=sort_key, reverse=True)
+        return sorted(
+            (self.beta(name) for name in newest),
+            key=lambda one: (one.fails, one.free, _CERTAINTIES.index(one.certainty)),
         )
 
     # --- Features ---

@@ -5,17 +5,19 @@ holds for each beta is the judgement's (`judgement.py`); here policies act on it
 
     resolve   betas and features -> the value to send, what was dropped, what to know about the rest
     Resolver  the same for many requests on one snapshot
+    pair      an answer and a body -> both as they belong together
     check     a value as it stands -> a verdict on every name in it
     features  every feature with its current beta
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final, Literal, get_args
 
+from registry.core.body import ENDPOINTS, Cut, Missing, missing, without
 from registry.core.errors import Invalid, NotFound
 from registry.core.facts import Beta, Json, Snapshot
 from registry.core.judgement import (
@@ -29,21 +31,24 @@ from registry.core.judgement import (
     with_conflicts,
 )
 from registry.core.names import read_header, sort_key
-from registry.core.places import Place, place_of
+from registry.core.places import DEFAULT_ENDPOINT, Place, place_of
 
 __all__ = [
     "BODY_FIELD",
     "HEADER",
+    "IN_BODY",
     "MAX_NAMES",
     "Ask",
     "Deprecation",
     "Dropped",
+    "Paired",
     "Resolution",
     "Resolver",
     "Sent",
     "check",
     "feature",
     "features",
+    "pair",
     "place_asked",
     "resolve",
 ]
@@ -318,6 +323,10 @@ class Resolver:
             self._asks[key] = found
         return found
 
+    def judge_at(self, ask: Ask, today: date) -> Judge:
+        """Return the judge of the place that is asked for."""
+        return self._asked(ask, today).judge
+
     def judge(self, names: Sequence[str], ask: Ask, today: date) -> list[Judgement]:
         """Judge betas by their names, conflicts and companions among them included."""
         judge = self._asked(ask, today).judge
@@ -476,6 +485,109 @@ def _with_companions(sent: dict[str, Sent], kept: list[_Item], place: Place) -> 
     return sent
 
 
+# --- Header and body as a pair --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paired:
+    """A resolution and a body that belong together (contract, rule 14).
+
+    `cut.removed` are the fields and tool types that went with dropped betas, and `cut.held` the betas that
+    are sent after all, because the body uses something essential of theirs. `missing`: what the body holds
+    without the beta that allows it.
+    """
+
+    resolution: Resolution
+    cut: Cut
+    missing: tuple[Missing, ...] = ()
+
+
+def pair(
+    answer: Resolution,
+    asked: Sequence[Judgement],
+    judge: Judge,
+    body: object,
+    *,
+    drop_essential: bool = False,
+) -> Paired:
+    """Make a body fit to an answer, and an answer to what a body cannot do without. Never raises.
+
+    `asked` are the judgements, at the answer's place, of all that was asked for. Bodies of other endpoints
+    than those for messages are left as they are.
+    """
+    endpoint = judge.place.endpoint or DEFAULT_ENDPOINT
+    if not isinstance(body, dict) or endpoint.rpartition(".")[2] not in ENDPOINTS:
+        return Paired(resolution=answer, cut=Cut(body))
+    names = {item.name for item in answer.sent}
+    betas = judge.index.betas
+    sent = {one.name: one for one in asked if not names.isdisjoint(one.names)}
+    gone = [one.beta for one in asked if one.beta and one.name not in sent and not one.free]
+    cut = Cut(body)
+    if gone:
+        stay = [one.beta for one in sent.values() if one.beta]
+        stay += [
+            beta
+            for beta in betas.values()
+            if (beta.body_fields or beta.tool_types) and judge.beta(beta.name).free
+        ]
+        cut = without(body, gone, stay, drop_essential)
+    lacking = missing(
+        cut.body,
+        {*sent, *cut.held},
+        betas,
+        free=lambda name: judge.beta(name).free,
+        prefer=lambda some: _preferred(judge, some),
+    )
+    return Paired(resolution=_holding(answer, asked, cut), cut=cut, missing=lacking)
+
+
+def _preferred(judge: Judge, names: Sequence[str]) -> str | None:
+    best = judge.likeliest(names)[0]
+    return None if best.fails else best.requested
+
+
+def _holding(answer: Resolution, asked: Sequence[Judgement], cut: Cut) -> Resolution:
+    """Send the betas that a body cannot do without, each where it was asked for."""
+    held = cut.held
+    if not held:
+        return answer
+    sent: list[Sent] = []
+    for one in asked:
+        already = [item for item in answer.sent if item.requested == one.requested]
+        if one.name in held and not already:
+            told = (essential_warning(one, cut), *_item(one).sent[0].warnings)
+            already = [replace(item, warnings=told) for item in _item(one).sent]
+        sent += already
+    kept = {item.requested for item in sent}
+    dropped = tuple(item for item in answer.dropped if item.requested not in kept)
+    return replace(answer, sent=tuple(dict.fromkeys(sent)), dropped=dropped)
+
+
+def essential_warning(judged: Judgement, cut: Cut) -> Warning_:
+    """Say why a beta that fails is sent all the same."""
+    fields = [use.field for use in cut.kept_essential if judged.name in use.betas]
+    instead = next((use.instead for use in cut.kept_essential if judged.name in use.betas), None)
+    text = (
+        f"The request uses {', '.join(fields)}, which only {judged.name} allows; without it the answer "
+        "would be another, so nothing is dropped and the API's refusal tells. "
+    )
+    todo = f"Use {instead} instead." if instead else judged.advice
+    return Warning_("essential", f"{text}{todo}".strip())
+
+
+def missing_json(items: Sequence[Missing]) -> list[dict[str, Json]]:
+    """Print what is missing in the shape of the API."""
+    return [
+        {
+            "field": item.field,
+            "beta": item.beta,
+            "alternatives": list(item.alternatives),
+            "instead": item.instead,
+        }
+        for item in items
+    ]
+
+
 # --- Checking -------------------------------------------------------------------------------------
 
 
@@ -491,13 +603,18 @@ def check(
     model: str | None = None,
     endpoint: str | None = None,
     target: str | None = None,
+    body: object = None,
     today: date,
     stale: bool = False,
 ) -> dict[str, Json]:
     """Judge a header value, or names, in the shape of the contract (`POST /v1/check`).
 
-    `valid` is false only if a request would fail. Raises `Invalid` for a word that is none.
+    `valid` is false only if a request would fail. With the `body` of a request `missing` says which of its
+    fields need a beta that is absent, and a beta that the body cannot do without stays in `value`. Raises
+    `Invalid` for a word that is none, and for a body that is no object.
     """
+    if body is not None and not isinstance(body, dict):
+        raise Invalid("`body` must be the JSON object that the request sends.")
     if (value is None) == (betas is None):
         raise Invalid("Give `value` (as it is sent) or `betas` (a list of names), one of them.")
     names = read_header(value if value is not None else betas or ())
@@ -515,12 +632,30 @@ def check(
     resolver = Resolver(snapshot, stale=stale)
     answer = resolver.resolve(ask, today)
     judged = resolver.judge(names, ask, today)
+    found = pair(answer, judged, resolver.judge_at(ask, today), body)
     return {
         "valid": not any(item.fails for item in judged),
-        "value": answer.value,
-        "betas": [_verdict(item) for item in judged],
-        "missing": [],
+        "value": found.resolution.value,
+        "betas": [_verdict(_with_body(item, found)) for item in judged],
+        "missing": missing_json(found.missing),
     }
+
+
+def _with_body(judged: Judgement, found: Paired) -> Judgement:
+    """Tell of a failing beta what must go with it, or why it must not go."""
+    if not judged.fails or judged.beta is None:
+        return judged
+    if judged.name in found.cut.held:
+        extra = essential_warning(judged, found.cut)
+    elif gone := [use for use in found.cut.removed if use in _allowed_by(judged.beta)]:
+        extra = Warning_("body_fields", f"Take {', '.join(gone)} out of the body with it.")
+    else:
+        return judged
+    return replace(judged, warnings=(*judged.warnings, extra))
+
+
+def _allowed_by(beta: Beta) -> Collection[str]:
+    return (*beta.body_fields, *beta.tool_types)
 
 
 def _verdict(item: Judgement) -> dict[str, Json]:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
 from registry.core.facts import Snapshot
+from registry.core.places import place_of
 from registry.scanning.formats import FORMATS, Report, counted, summary
 from registry.scanning.judging import Finding, Judge, known_names, read_baseline, with_baseline
 from registry.scanning.reading import Read, read_files, read_stream
@@ -38,15 +39,20 @@ def scan(
     today: date,
     stdin: int,
     baseline: Mapping[str, str],
+    api: str | None = None,
+    hosting: str | None = None,
+    region: str | None = None,
+    model: str | None = None,
     jobs: int | None = None,
     complain: Complain = lambda _path, _sentence: None,
 ) -> Report:
-    """Scan files and trees, and judge what they name for a platform as of a day.
+    """Scan files and trees, and judge what they name for a place as of a day.
 
     What cannot be read is told to `complain` as it happens and kept in the report; the scan goes on.
-    Raises `Invalid` for a platform that is none.
+    Raises `Invalid` for a place that is none.
     """
-    judge = Judge(snapshot, platform, today)
+    place = place_of(platform=platform, api=api, hosting=hosting, region=region, model=model)
+    judge = Judge(snapshot, place)
     problems: list[tuple[str, str]] = []
 
     def note(path: str, sentence: str) -> None:

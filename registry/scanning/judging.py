@@ -1,7 +1,7 @@
 """What is to be said of each place: its verdict, its fingerprint, and whether it was accepted before.
 
-The verdicts are those of `resolution.check`, one name at a time, because names that stand in different
-places are not sent together.
+The verdicts are those of the judgement at the place that a scan is for, one name at a time, because names
+that stand in different places of the files are not sent together.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from registry.core.errors import Invalid
-from registry.core.facts import Beta, Json, PlatformState, Snapshot
+from registry.core.facts import Beta, Json, PlaceFact, Snapshot
 from registry.core.judgement import Judge as Judgements
 from registry.core.judgement import severity
-from registry.core.places import place_of
+from registry.core.places import Place
 from registry.core.scan import Found
 
 __all__ = [
@@ -68,21 +68,18 @@ class Finding:
 def known_names(snapshot: Snapshot) -> frozenset[str]:
     """Return every name that the registry knows, those on other platforms too."""
     others = (
-        name
-        for beta in snapshot.betas.values()
-        for known in beta.platforms.values()
-        for name in known.names
+        name for beta in snapshot.betas.values() for fact in beta.places for name in fact.names
     )
     return frozenset((*snapshot.betas, *others))
 
 
 class Judge:
-    """Judges places for one platform and day; each name once."""
+    """Judges what is named in files for the place that it will be sent to; each name once."""
 
-    def __init__(self, snapshot: Snapshot, platform: str, today: date) -> None:
-        api = "invoke" if platform == "bedrock" else None
-        place = place_of(platform=platform, api=api)
-        self._snapshot, self._platform, self._today = snapshot, platform, today
+    def __init__(self, snapshot: Snapshot, place: Place) -> None:
+        if place.platform == "bedrock" and place.api is None:
+            place = replace(place, api="invoke")
+        self._snapshot, self._platform = snapshot, place.platform
         self._judge = Judgements(snapshot.betas, place)
         self._verdicts: dict[str, Mapping[str, Any]] = {}
         self._seen: Counter[str] = Counter()
@@ -116,7 +113,7 @@ class Judge:
             verdict, detail, instead = found.verdict, found.detail, found.use_instead
         beta = self._snapshot.betas.get(name)
         others = _other_names(beta) if beta else {}
-        here = others.get(self._platform)
+        here = others.get(self._platform or "")
         also = f" On {self._platform} it is sent as {', '.join(here)}." if here else ""
         return {
             "verdict": verdict,
@@ -134,26 +131,36 @@ class Judge:
 
 
 def _other_names(beta: Beta) -> dict[str, tuple[str, ...]]:
+    """Return the names by which platforms know a beta, where they differ from its own."""
     return {
-        platform: known.names
-        for platform, known in beta.platforms.items()
-        if known.names and known.names != (beta.name,)
+        fact.place.platform: fact.names
+        for fact in beta.places
+        if fact.place.platform and fact.names and fact.names != (beta.name,)
     }
 
 
 # --- Another day ----------------------------------------------------------------------------------
 
+_MAY_END: Final = ("active", "deprecated", "ga")
+
 
 def on_day(snapshot: Snapshot, day: date) -> Snapshot:
-    """Return what is known as if it were that day: ends that are announced for it have come."""
+    """Return what is known as if it were that day.
+
+    Ends that are announced for it have come, in general and where they are stated for a place; what ended
+    later lives, and what was learned of a place after it is not known yet.
+    """
     return replace(
         snapshot, betas={name: _aged(beta, day) for name, beta in snapshot.betas.items()}
     )
 
 
 def _aged(beta: Beta, day: date) -> Beta:
+    beta = replace(
+        beta, places=tuple(_placed_on(fact, day) for fact in beta.places if _is_known(fact, day))
+    )
     end = beta.retired_on or beta.sunset_on
-    if beta.status in ("active", "deprecated", "ga") and end and end <= day:
+    if beta.status in _MAY_END and end and end <= day:
         return replace(
             beta,
             status="retired",
@@ -161,8 +168,6 @@ def _aged(beta: Beta, day: date) -> Beta:
             status_reason=f"Its end was announced for {end}.",
             retired_on=end,
             accepted=False,
-            platforms={p: replace(known, accepted=None) for p, known in beta.platforms.items()},
-            exceptions=(),
         )
     if beta.status == "retired" and beta.retired_on and beta.retired_on > day:
         told = beta.deprecated_on is not None and beta.deprecated_on <= day
@@ -171,17 +176,29 @@ def _aged(beta: Beta, day: date) -> Beta:
             status="deprecated" if told else "active",
             sunset_on=beta.retired_on,
             accepted=True,
-            platforms={p: _alive(known) for p, known in beta.platforms.items()},
+            places=tuple(_alive(fact) for fact in beta.places),
         )
     if beta.status == "ga" and beta.ga_on and beta.ga_on > day:
         return replace(beta, status="active")
     return beta
 
 
-def _alive(known: PlatformState) -> PlatformState:
-    return replace(
-        known, accepted=None, state="unknown" if known.state == "refused" else known.state
-    )
+def _is_known(fact: PlaceFact, day: date) -> bool:
+    return fact.at is None or fact.at.date() <= day
+
+
+def _placed_on(fact: PlaceFact, day: date) -> PlaceFact:
+    """Let an end come that is stated for a place."""
+    end = fact.retired_on or fact.sunset_on
+    if end is None or end > day or fact.status not in (None, *_MAY_END):
+        return fact
+    return replace(fact, status="retired", accepted=False, retired_on=end)
+
+
+def _alive(fact: PlaceFact) -> PlaceFact:
+    """Forget a refusal without a day: it may be of the end that has not come yet."""
+    refused = fact.state == "refused" and fact.at is None
+    return replace(fact, state="unknown", accepted=None) if refused else fact
 
 
 # --- What was accepted before ---------------------------------------------------------------------

@@ -192,6 +192,7 @@ def _reads(context: Context) -> APIRouter:
             model=asked.model,
             endpoint=asked.endpoint,
             target=asked.target,
+            body=asked.body,
             today=context.clock().date(),
         )
         return answer(request, snapshot, body)

@@ -212,14 +212,16 @@ class Check(BaseModel):
     model: str | None = Field(None, max_length=512)
     endpoint: str | None = Field(None, max_length=128)
     target: str | None = None
+    body: dict[str, Any] | None = Field(None, description="What the request sends.")
 
 
 class Checked(BaseModel):
-    """The verdict on a header value."""
+    """The verdict on a header value; `missing`: what the body holds without the beta that allows it."""
 
     valid: bool
     value: str
     betas: list[dict[str, Any]]
+    missing: list[dict[str, Any]]
 
 
 class Amendment(BaseModel):
@@ -356,7 +358,10 @@ class StartSweep(BaseModel):
 
 
 class Diagnose(BaseModel):
-    """An upstream answer as it came, and what is known of the request."""
+    """An upstream answer as it came, or a paste with it, and what is known of the request.
+
+    What is said beside `body` outweighs what the paste in it tells.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -374,6 +379,9 @@ class Diagnose(BaseModel):
     headers: dict[str, str] = Field(default_factory=dict)
     body: str = Field("", max_length=1024 * 1024 + 64)
     platform: str | None = Field(None, max_length=64)
+    api: str | None = Field(None, max_length=64)
+    hosting: str | None = Field(None, max_length=64)
+    region: str | None = Field(None, max_length=128)
     betas_sent: list[str] | None = Field(None, max_length=500)
     model: str | None = Field(None, max_length=512)
     endpoint: str | None = Field(None, max_length=128)
@@ -387,7 +395,10 @@ class Diagnosis(BaseModel):
     reason: str | None
     platform: str | None
     refused: list[str]
+    suspects: list[dict[str, Any]]
     betas: list[dict[str, Any]]
+    did_you_mean: dict[str, list[str]]
+    hints: list[str]
     explanation: str
     advice: str
     send_instead: dict[str, Any] | None

@@ -20,8 +20,8 @@ from registry.core.answers import (
     Reason,
     Verdict,
     classify,
-    read_pasted,
 )
+from registry.core.pasted import read_pasted
 from registry.core.redaction import mask_secrets
 
 SAMPLES = [
@@ -373,21 +373,25 @@ def test_the_platform_is_told(
 
 
 @pytest.mark.parametrize(
-    ("message", "fields", "hints"),
+    ("message", "fields", "tags"),
     [
-        ("context_management: Extra inputs are not permitted", ("context_management",), ("context-management-2025-06-27",)),
-        ("fallbacks: Extra inputs are not permitted", ("fallbacks",), ("server-side-fallback-2026-07-01",)),
-        ("messages.3.output_config: Extra inputs are not permitted", ("messages.output_config",), ("per-turn-control-2026-07-01",)),
-        ("messages.0.content.1.document.source: Input tag 'file' found", ("messages.content.document.source",), ("files-api-2025-04-14",)),
-        ("foo: Extra inputs are not permitted", ("foo",), ()),
+        ("context_management: Extra inputs are not permitted", ("context_management",), ()),
+        ("messages.3.output_config: Extra inputs are not permitted", ("messages.output_config",), ()),
+        ("messages.0.content.1.document.source: Input tag 'file' found", ("messages.content.document.source",), ("file",)),
+        ("tools.4: Input tag 'advisor_20260301' found using 'type'", ("tools",), ("advisor_20260301",)),
+        ("Malformed input request: extraneous key [context_management] is not permitted", ("context_management",), ()),
+        ("litellm.UnsupportedParamsError: bedrock does not support parameters: ['speed', 'thread'], for model=x", ("speed", "thread"), ()),
+        ("Unrecognized request argument supplied: mcp_servers", ("mcp_servers",), ()),
+        ("Unknown parameter: 'fallbacks'.", ("fallbacks",), ()),
+        ("max_tokens: Field required", (), ()),
     ],
 )  # fmt: skip
-def test_body_fields_hint_at_betas(
-    message: str, fields: tuple[str, ...], hints: tuple[str, ...]
+def test_body_fields_and_types_that_are_not_known(
+    message: str, fields: tuple[str, ...], tags: tuple[str, ...]
 ) -> None:
     meaning = classify(400, {}, error(message))
-    assert (meaning.body_fields, meaning.hints) == (fields, hints)
-    assert all(hint in meaning.advice for hint in hints)
+    assert (meaning.verdict, meaning.reason) == ("inconclusive", "request")
+    assert (meaning.body_fields, meaning.tags) == (fields, tags)
 
 
 def test_a_404_on_a_beta_path_lacks_a_beta() -> None:

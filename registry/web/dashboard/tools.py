@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from registry.core.answers import read_pasted
 from registry.core.diagnosis import diagnose
 from registry.core.errors import RegistryError
 from registry.core.facts import Json, Snapshot
@@ -151,20 +150,17 @@ def _explained(snapshot: Snapshot, form: dict[str, str], today: Any) -> dict[str
     text = form.get("text", "")[:PASTED_MAX]
     if not text.strip():
         return None
-    pasted = read_pasted(text)
-    betas = read_header(form.get("betas", ""))[:500] or pasted.betas_sent
     status = form.get("status", "").strip()
     platform = form.get("platform", "")
+    betas = read_header(form.get("betas", ""))[:500]
     return diagnose(
         snapshot,
-        status=int(status)
-        if status.isascii() and status.isdigit() and len(status) == 3
-        else pasted.status,
-        headers=pasted.headers,
-        body=pasted.body,
-        platform=platform if platform in PLATFORMS else pasted.platform,
-        betas_sent=betas,
-        model=form.get("model", "").strip()[:512] or pasted.model,
-        endpoint=form.get("endpoint", "").strip()[:128] or pasted.endpoint,
+        status=int(status) if status.isascii() and status.isdigit() and len(status) == 3 else None,
+        headers={},
+        body=text,
+        platform=platform if platform in PLATFORMS else None,
+        betas_sent=betas or None,
+        model=form.get("model", "").strip()[:512] or None,
+        endpoint=form.get("endpoint", "").strip()[:128] or None,
         today=today,
     )
