@@ -194,10 +194,10 @@ def _reads(
         judge = Judges(catalog.snapshot(session), NOW.date())
         asks: list[tuple[str, Callable[[], object], str]] = [
             ("who uses one beta: first page of 100",
-             lambda: inventory.users(session, NOW, one), BARE_BETA),
+             lambda: inventory.users(session, judge, NOW, one), BARE_BETA),
             ("all whom one beta affects (500)",
-             lambda: inventory.affected(session, one.betas, NOW), BARE_ALL_USERS.format(day=hour - 24)),
-            ("blast radius of one beta", lambda: inventory.radius(session, NOW, one),
+             lambda: inventory.affected(session, one.betas, judge, NOW), BARE_ALL_USERS.format(day=hour - 24)),
+            ("blast radius of one beta", lambda: inventory.radius(session, judge, NOW, one),
              BARE_ALL.format(key="u.beta") .replace("GROUP", "WHERE u.beta = 'beta7-2026-01-01' GROUP")),
             ("the organisation by beta", lambda: inventory.rows(session, judge, NOW, "beta"),
              BARE_ALL.format(key="u.beta")),

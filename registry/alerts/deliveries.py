@@ -218,7 +218,7 @@ class _Concerned:
     def hears(self, row: SubscriptionRow, filter: Filter, event: Event) -> bool:
         """Say whether a subscription wants an event."""
         status = None
-        if event.beta in self._snapshot.betas:
+        if event.beta is not None and event.beta in self._snapshot.betas:
             status = self._judges.there(event.beta, event_place(event)).status
         if not (row.only_if_used or filter.teams):
             return wants(filter, event, status, ())

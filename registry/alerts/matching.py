@@ -118,7 +118,7 @@ def read_filter(value: Json) -> Filter:
         if not isinstance(given, bool):
             raise Invalid(f"filter.{flag}: say true or false.")
     lists = {member: _read_words(member, value.get(member)) for member in _LISTS}
-    made = Filter(**lists, **flags)
+    made = Filter(**lists, backfill=flags["backfill"], pending=flags["pending"])
     _check_possible(made)
     return made
 
@@ -193,7 +193,7 @@ def is_pending(event: Event) -> bool:
     """Say whether an event only tells what a target has begun to see: nothing is decided by it."""
     if event.type != "beta.changed" or event.before == event.after:
         return False
-    return _decided(event.before) == _decided(event.after)
+    return bool(_decided(event.before) == _decided(event.after))
 
 
 def _decided(side: Json) -> Json:

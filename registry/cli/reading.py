@@ -146,7 +146,7 @@ def _print_beta(beta: Beta) -> None:
         ("disputed", beta.disputed),
         ("header", f"{beta.header_effect}; accepted: {_yes(beta.accepted)}; gate: {beta.gate}"),
         ("feature", f"{beta.feature}{' (this is its current beta)' if beta.current else ''}"),
-        ("use instead", beta.superseded_by),
+        ("superseded by", beta.superseded_by),
         ("newer", ", ".join(beta.newer)),
         ("released", beta.release_date),
         ("announced", beta.announced_on),

@@ -92,6 +92,7 @@ def places(usage: Seen, declared: Declared = Declared()) -> list[Place]:
     platform = usage.platform or declared.platform
     given = declared.defaults or {}
     own = given if platform == declared.platform else {}
+    models: Sequence[str | None] = [usage.model] if usage.model else usage.models or [None]
     return [
         lenient_place(
             platform,
@@ -101,7 +102,7 @@ def places(usage: Seen, declared: Declared = Declared()) -> list[Place]:
             model or declared.model,
             usage.endpoint or given.get("endpoint"),
         )
-        for model in ([usage.model] if usage.model else usage.models or [None])
+        for model in models
     ]
 
 

@@ -77,7 +77,7 @@ def tell(event: Event, snapshot: Snapshot | None, *, services: int | None = None
 
 def judged(event: Event, snapshot: Snapshot | None) -> Judgement | None:
     """Return what holds of an event's beta where it happened; None for what is not in the registry."""
-    if snapshot is None or event.beta not in snapshot.betas:
+    if snapshot is None or event.beta is None or event.beta not in snapshot.betas:
         return None
     place = event_place(event)
     usual = lenient_place(*(getattr(place, part) for part in PARTS))

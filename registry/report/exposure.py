@@ -281,7 +281,8 @@ class _Judged:
             return "fails"
         if self.seen == "refused":
             return "refused_in_use"
-        return None if self.said.issue in (None, "refused") else self.said.issue
+        issue = self.said.issue
+        return None if issue is None or issue == "refused" else issue
 
     @property
     def to_change(self) -> bool:
