@@ -376,7 +376,7 @@ REFUSAL = (
 @pytest.mark.parametrize(
     ("text", "code", "says"),
     [
-        (REFUSAL, 3, "computer-use-2025-01-24"),
+        (REFUSAL, 3, "Replace computer-use-2024-10-22 by computer-use-2025-"),
         ("HTTP/1.1 529 \r\n\r\nOverloaded", 0, "inconclusive (overload)"),
         ("", 0, "inconclusive"),
         ("\x00\xff" * 100, 0, "inconclusive"),
