@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 T ?= tests
 B ?=
+M ?=
 m ?=
 # Left to pip's own settings: which index, which proxy, which certificates.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -20,7 +21,7 @@ BROWSER := if [ -z "$$BETA_REGISTRY_TEST_BROWSER" ] && ! command -v chromium > /
 	"BETA_REGISTRY_TEST_BROWSER to the path of a Chromium or Chrome."; fi; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench screenshots migration format lock wheel clean
+.PHONY: help install run test check bench mutants screenshots migration format lock wheel clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +47,10 @@ check: $(VENV)/.dev ## Format, lint, types, import contracts, tests (T=path for 
 bench: $(VENV)/.dev ## Measure the product's figures and print them as tables (B=name for one)
 	$(BIN)/python -m bench $(B)
 
+mutants: $(VENV)/.dev ## Change the rules one by one and list what no fast test notices (minutes; M=pattern for some)
+	$(BIN)/mutmut run $(M)
+	@$(BIN)/mutmut results
+
 screenshots: $(VENV)/.dev ## Draw every page of the dashboard with demo data into docs/screenshots
 	$(BIN)/python scripts/screenshots.py
 
@@ -68,7 +73,7 @@ wheel: $(VENV)/.run ## Build the wheel into dist/
 	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation -w dist .
 
 clean: ## Remove the virtual environment and everything that was built
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist build mutants .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # The stamps say which lock file an environment was made from; a newer lock file installs again.
 $(VENV)/bin/python:

@@ -16,7 +16,7 @@ from typing import Any
 from bench.table import show
 from registry import catalog, jobs, targets
 from registry.core.facts import Claim, Finding
-from registry.core.lifecycle import Standing, Thresholds
+from registry.core.lifecycle import MIXED_WITHIN, Standing, Thresholds
 from registry.db import Database, upgrade
 from registry.probing import Candidate, Limits, Report, sweep
 from registry.simulator import Simulator, create_simulator
@@ -128,6 +128,12 @@ class Soak:
             connect=lambda: StandIn(self.simulator, endpoints=("count_tokens",), key=self.key),
         )  # fmt: skip
 
+    def sweeps_to_die(self, name: str) -> int:
+        """Return 3, or more where a lost plan had it refused and accepted in turn within the last sweeps."""
+        with self.database.read() as session:
+            held = targets.standings_of(session, "soak")[name]
+        return Thresholds().refusals_to_confirm + (MIXED_WITHIN if held.mixed_since else 0)
+
     def script(self, **more: Any) -> None:
         """Tell the upstream what is dead now; a fifth of the requests go wrong."""
         rules = [{"beta": "soak*"}, *({"beta": name, "do": "refuse"} for name in sorted(self.dead))]
@@ -179,10 +185,11 @@ def _live(soak: Soak, rng: random.Random, sweeps: int) -> None:
     """Turn a beta now and then; between turns everything else happens that must not be believed."""
     soak.script()
     turned: str | None = None
-    streak = 0
+    streak, needed = 0, 0
     for number in range(sweeps):
         if turned is None and number % 25 == 10:
             turned, streak = rng.choice(soak.names), 0
+            needed = 2 if turned in soak.dead else soak.sweeps_to_die(turned)
             soak.dead ^= {turned}
             soak.script()
         elif turned is None and rng.random() < 0.02:
@@ -197,15 +204,20 @@ def _live(soak: Soak, rng: random.Random, sweeps: int) -> None:
         }
         for kind, _ in told:
             soak.found[kind] += 1
+        if done.report.outcome == "mass_change":  # a lost plan; the operator finds it mended
+            soak.script()
+            with soak.database.write() as session:
+                targets.new_baseline(session, "soak", soak.now)
+            _calm(soak, "after a new baseline")
         if turned is not None:
             streak += any(
                 item.beta == turned and item.verdict != "inconclusive"
                 for item in done.report.observations
             ) and done.report.outcome in ("ok", "partial")
-        allowed = _allowed(turned, turned in soak.dead if turned else False, streak)
+        allowed = _allowed(turned, dead=turned in soak.dead) if streak >= needed else set()
         soak.wrong += [f"sweep {number}: {kind} {beta}" for kind, beta in told
                        if (kind, beta) not in allowed]  # fmt: skip
-        if turned is not None and streak >= (3 if turned in soak.dead else 2):
+        if turned is not None and streak >= needed:
             soak.late += not told
             turned = None
 
@@ -215,9 +227,7 @@ _ALARMS = frozenset(
 )
 
 
-def _allowed(turned: str | None, dead: bool, streak: int) -> set[tuple[str, str | None]]:
-    if turned is None or streak < (3 if dead else 2):
-        return set()
+def _allowed(turned: str | None, *, dead: bool) -> set[tuple[str, str | None]]:
     kinds = ("beta.retired", "beta.refused") if dead else ("beta.restored", "beta.supported")
     return {(kind, turned) for kind in kinds}
 
@@ -243,11 +253,18 @@ def _trouble(soak: Soak, rng: random.Random) -> None:
             done = jobs.probe(soak.database, soak.probe(), soak.clock, lambda _seconds: None)
             soak.wrong += [f"with a wrong key: {e.type}" for e in done.events if e.type in _ALARMS]
         soak.key = bad
-        # Another identity proves nothing from before: what is accepted must be accepted again before its
-        # refusal can be a retirement. So nothing dies before that.
-        while done.report.outcome != "ok":
-            soak.now += timedelta(minutes=10)
-            done = jobs.probe(soak.database, soak.probe(), soak.clock, lambda _seconds: None)
-            soak.wrong += [
-                f"with the old key again: {e.type}" for e in done.events if e.type in _ALARMS
-            ]
+        _calm(soak, "with the old key again")
+
+
+def _calm(soak: Soak, when: str) -> None:
+    """Sweep until all is well.
+
+    After another identity or a new baseline nothing is proven: what is accepted must be accepted again before
+    its refusal can be a retirement. So nothing dies before that.
+    """
+    outcome = ""
+    while outcome != "ok":
+        soak.now += timedelta(minutes=10)
+        done = jobs.probe(soak.database, soak.probe(), soak.clock, lambda _seconds: None)
+        soak.wrong += [f"{when}: {e.type}" for e in done.events if e.type in _ALARMS]
+        outcome = done.report.outcome

@@ -12,6 +12,7 @@ and alerts, nor of what is about several targets: what decides there is `probing
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
 import statistics
@@ -131,15 +132,19 @@ def _measure(kind: Kind, sweeps: int, way: str, place: _Place) -> Tally:
     return tally
 
 
+_NUMBERS = itertools.count()
+
+
 def _life(kind: Kind, seed: int, way: str, place: _Place) -> Tally:
     if way == "memory":
         return _lived(kind, Folded(seed=seed, **dict(kind.given)))
-    path = place.folder / "life.db"
+    # Each at a path of its own: the product refuses a database that was replaced.
+    path = place.folder / f"life-{next(_NUMBERS)}.db"
     shutil.copy(place.folder / "template.db", path)
     server = place.server if way == "whole" else None
     with closing(Database(f"sqlite:///{path}")) as database:
         tally = _lived(kind, Trial(database, server, place.trust, seed=seed, **dict(kind.given)))
-    for left in place.folder.glob("life.db*"):
+    for left in place.folder.glob(f"{path.name}*"):
         left.unlink()
     return tally
 

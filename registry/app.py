@@ -345,6 +345,8 @@ def _make_probe(target: Target, key: bytes) -> Probe:
         ),
         every=target.every,
         confirm_every=target.confirm_every,
+        hosting=target.hosting,
+        region=target.region,
     )
     limits = Limits(
         max_header_betas=target.max_header_betas,

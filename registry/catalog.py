@@ -12,7 +12,7 @@ ids are committed in order (a sequence would not promise that on PostgreSQL).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from registry.core.changes import Derived, derive_feature, diff
-from registry.core.claims import check_claim
+from registry.core.claims import PLACED, check_claim, is_no_beta, placed
 from registry.core.errors import Conflict, Invalid, NotFound
 from registry.core.facts import (
     Beta,
@@ -30,14 +30,15 @@ from registry.core.facts import (
     Event,
     Finding,
     Json,
-    PlatformState,
     Snapshot,
     parse_time,
-    to_json,
+    rfc3339,
 )
 from registry.core.judgement import current_of
 from registry.core.lifecycle import Standing
-from registry.core.names import PLATFORMS, is_well_formed, parse
+from registry.core.names import is_well_formed, parse
+from registry.core.places import ANYWHERE, Place, place_of
+from registry.core.placing import shown
 from registry.core.sunsets import CARRIERS, Ending, approaching, endings, told
 from registry.core.wire import beta_from_json, beta_to_json
 from registry.models import (
@@ -45,7 +46,6 @@ from registry.models import (
     EntryRow,
     EventRow,
     EvidenceRow,
-    PlatformStateRow,
     RevisionRow,
     SourceRow,
     SourceRunRow,
@@ -72,6 +72,7 @@ __all__ = [
     "import_claims",
     "insert",
     "newest",
+    "note_check",
     "read_event",
     "read_standing",
     "record_failure",
@@ -87,6 +88,9 @@ __all__ = [
 
 BY_HAND: Final = "litellm-file"
 """The source that an operator hands over, so that what it no longer says is his will."""
+
+RULES: Final = 2
+"""Raise the number whenever the same evidence is derived to something else. What changes thereby is history."""
 
 FORGETS_BELOW: Final = 0.5
 """A complete source that holds fewer than this share of the names it held is not believed."""
@@ -160,13 +164,14 @@ def apply(
     """Take in what a source found. Returns the events.
 
     The first run of a source is history: its events are marked `backfill`, and so is what comes with a
-    catalog or by hand. Raises `Invalid` when the source has forgotten most of its names, and then changes
-    nothing.
+    catalog, by hand, or because the source is read in another way (`format` of its memo). Raises `Invalid`
+    when the source has forgotten most of its names, and then changes nothing.
     """
     writer = Writer(session, now)
     source = session.get(SourceRow, finding.source)
     first = source is None or source.succeeded_at is None
-    backfill = first or finding.source in ("catalog", BY_HAND)
+    anew = not first and source is not None and _format(source.memo) != _format(finding.memo)
+    backfill = first or anew or finding.source in ("catalog", BY_HAND)
     if source is None:
         source = SourceRow(name=finding.source, memo={}, failures=0)
         session.add(source)
@@ -196,6 +201,10 @@ def apply(
     )
     _log_run(session, finding.source, run)
     return events
+
+
+def _format(memo: Mapping[str, Json]) -> Json:
+    return memo.get("format")
 
 
 def record_failure(
@@ -257,17 +266,17 @@ def amend(
     if session.get(BetaRow, name) is None:
         raise NotFound(f"{name} is not in the registry; add it with POST /v1/betas.")
     made = _operator_claims(name, patch, reason, until, now)
-    spoken = {claim.field for claim in made} | _nulls(patch)
-    session.execute(
-        sa.update(EvidenceRow)
-        .where(
+    spoken = {(claim.place, claim.field) for claim in made} | _nulls(patch)
+    own = session.scalars(
+        sa.select(EvidenceRow).where(
             EvidenceRow.beta == name,
             EvidenceRow.source == "operator",
             EvidenceRow.withdrawn_at.is_(None),
-            EvidenceRow.field.in_(sorted(spoken)),
         )
-        .values(withdrawn_at=now)
     )
+    for row in own:
+        if (_place(row), row.field) in spoken:
+            row.withdrawn_at = now
     insert(session, made, now)
     writer.derive({name}, backfill=False)
     writer.finish()
@@ -321,7 +330,11 @@ def import_claims(
     """Take in an exported catalog. What is known already stays; its events are history."""
     writer = Writer(session, now)
     known = {_identity(claim) for claim in claims(session)}
-    fresh = [claim for claim in made if _identity(claim) not in known]
+    fresh = [
+        claim
+        for claim in placed(made)
+        if _identity(claim) not in known and not is_no_beta(claim.beta)
+    ]
     insert(session, fresh, now)
     writer.derive({claim.beta for claim in fresh}, backfill=True)
     return writer.finish(as_of=as_of)
@@ -337,6 +350,9 @@ class Writer:
         self._revision = row
         self._events: list[Event] = []
         self._changed = False
+        if row.rules < RULES:
+            self.derive(set(session.scalars(sa.select(BetaRow.name))), backfill=True)
+            row.rules = RULES
 
     def record(self, event: Event) -> None:
         """Keep an event for `finish`."""
@@ -425,7 +441,7 @@ class Writer:
             return
         self._changed = True
         facts = beta_to_json(after)
-        platforms = facts.pop("platforms")
+        del facts["platforms"], facts["exceptions"]
         self.session.merge(
             BetaRow(
                 name=after.name,
@@ -438,12 +454,6 @@ class Writer:
             )
         )
         self.session.flush()
-        for platform, state in platforms.items():
-            self.session.merge(
-                PlatformStateRow(
-                    beta=after.name, platform=platform, state=state["state"], facts=state
-                )
-            )
 
     def touch(self) -> None:
         """Let readers load the snapshot anew although no event tells of it."""
@@ -513,7 +523,8 @@ def _believe(session: Session, finding: Finding) -> None:
 
 def _store(session: Session, finding: Finding, now: datetime) -> set[str]:
     """Insert the claims that are new, withdraw those that no longer stand. Returns the names."""
-    for claim in finding.claims:
+    said = [claim for claim in finding.claims if not is_no_beta(claim.beta)]
+    for claim in said:
         check_claim(claim)
     rows = session.scalars(
         sa.select(EvidenceRow).where(
@@ -521,13 +532,13 @@ def _store(session: Session, finding: Finding, now: datetime) -> set[str]:
         )
     ).all()
     known = {_identity(_claim(row)): row for row in rows}
-    fresh = {_identity(claim): claim for claim in finding.claims}
+    fresh = {_identity(claim): claim for claim in said}
     new = [claim for identity, claim in fresh.items() if identity not in known]
     gone = [row for identity, row in known.items() if identity not in fresh]
     if not finding.complete:
         # Such a source tells news and is silent later: only a new word on the same day replaces.
-        slots = {(claim.beta, claim.field, claim.at) for claim in new}
-        gone = [row for row in gone if (row.beta, row.field, row.at) in slots]
+        slots = {(claim.beta, claim.field, claim.place, claim.at) for claim in new}
+        gone = [row for row in gone if (row.beta, row.field, _place(row), row.at) in slots]
     for row in gone:
         row.withdrawn_at = now
     insert(session, new, now)
@@ -550,6 +561,8 @@ def insert(session: Session, made: Iterable[Claim], now: datetime) -> None:
             at=claim.at,
             until=claim.until,
             observed_at=now,
+            where=claim.where,
+            **asdict(claim.place),
         )
         for claim in made
     )
@@ -569,13 +582,22 @@ def _claim(row: EvidenceRow) -> Claim:
         quote=row.quote,
         at=row.at,
         until=row.until,
+        place=_place(row),
+        where=row.where,
     )
+
+
+_PARTS: Final = tuple(part.name for part in fields(Place))
+
+
+def _place(row: EvidenceRow) -> Place:
+    return Place(**{part: getattr(row, part) for part in _PARTS})
 
 
 def _identity(claim: Claim) -> tuple[Any, ...]:
     return (
         claim.beta, claim.field, repr(claim.value), claim.source, claim.basis, claim.confidence,
-        claim.version, claim.url, claim.quote, claim.at, claim.until,
+        claim.version, claim.url, claim.quote, claim.at, claim.until, claim.place, claim.where,
     )  # fmt: skip
 
 
@@ -604,8 +626,9 @@ def _operator_claims(
             at=now,
             until=until,
             quote=reason or None,
+            place=place,
         )
-        for field, value in _flat(patch)
+        for place, field, value in _flat(patch)
         if value is not None
     ]
     for claim in made:
@@ -613,26 +636,72 @@ def _operator_claims(
     return made
 
 
-def _flat(patch: Mapping[str, Json]) -> list[tuple[str, Json]]:
-    """Turn a merge patch into (field, value); `platforms` is the one member that nests."""
-    flat: list[tuple[str, Json]] = []
+def _flat(patch: Mapping[str, Json]) -> list[tuple[Place, str, Json]]:
+    """Turn a merge patch into (place, field, value).
+
+    `platforms` nests by platform; each member of `places` says its place and what holds there.
+    """
+    flat: list[tuple[Place, str, Json]] = []
     for key, value in patch.items():
-        if key != "platforms" or not isinstance(value, Mapping):
-            flat.append((key, value))
-            continue
-        for platform, members in value.items():
-            if not isinstance(members, Mapping):
-                members = (
-                    dict.fromkeys(("state", "names", "accepted"), None)
-                    if members is None
-                    else {"": members}
-                )
-            flat += [(f"platforms.{platform}.{member}", item) for member, item in members.items()]
+        if key == "platforms":
+            flat += _of_platforms(value)
+        elif key == "places":
+            flat += _of_places(value)
+        else:
+            flat.append((ANYWHERE, key, value))
     return flat
 
 
-def _nulls(patch: Mapping[str, Json]) -> set[str]:
-    return {field for field, value in _flat(patch) if value is None}
+_MEMBERS: Final = ("state", "names", "accepted")
+"""What `platforms` prints of a platform, and takes back."""
+
+
+def _of_platforms(value: Json) -> Iterable[tuple[Place, str, Json]]:
+    if not isinstance(value, Mapping):
+        raise _unusable("`platforms` must be an object of platforms")
+    for platform, members in value.items():
+        place = place_of(platform=str(platform))
+        if members is None:
+            members = dict.fromkeys(_MEMBERS)
+        if not isinstance(members, Mapping):
+            raise _unusable(f"`platforms.{platform}` must be an object")
+        for member, item in members.items():
+            if member not in PLACED:
+                raise _unusable(f"`{str(member)[:64]}` cannot be stated of a platform")
+            yield place, member, item
+
+
+def _of_places(value: Json) -> Iterable[tuple[Place, str, Json]]:
+    if not isinstance(value, list):
+        raise _unusable("`places` must be a list of objects")
+    for item in value:
+        if not isinstance(item, Mapping):
+            raise _unusable("each member of `places` must be an object")
+        parts = {part: item[part] for part in _PARTS if item.get(part) is not None}
+        if not all(isinstance(word, str) for word in parts.values()):
+            raise _unusable("the parts of a place must be text")
+        place = place_of(**parts)
+        if place == ANYWHERE:
+            raise _unusable("each member of `places` must name a place, such as its `platform`")
+        stated = {field: word for field, word in item.items() if field not in _PARTS}
+        unknown = sorted(set(stated) - PLACED)
+        if unknown or not stated:
+            what = (
+                f"`{unknown[0][:64]}` cannot be stated of a place"
+                if unknown
+                else "nothing is stated"
+            )
+            raise _unusable(f"{what}; use {', '.join(sorted(PLACED))}")
+        for field, word in stated.items():
+            yield place, field, word
+
+
+def _unusable(why: str) -> Invalid:
+    return Invalid(f"{why[0].upper()}{why[1:]}.", slug="invalid-claim")
+
+
+def _nulls(patch: Mapping[str, Json]) -> set[tuple[Place, str]]:
+    return {(place, field) for place, field, value in _flat(patch) if value is None}
 
 
 # --- Entries, events, runs ------------------------------------------------------------------------
@@ -772,8 +841,8 @@ def snapshot(session: Session) -> Snapshot:
         probed_at=max(probed, default=None),
         targets={
             target.name: {
-                "platform": target.platform, "api": target.api, "model": target.model,
-                "endpoint": target.endpoint,
+                "platform": target.platform, "api": target.api, "hosting": target.hosting,
+                "region": target.region, "model": target.model, "endpoint": target.endpoint,
             }
             for target in rows
         },
@@ -800,27 +869,20 @@ def services_by_beta(session: Session, now: datetime) -> dict[str, int]:
 
 def _betas(session: Session, feature: str | None) -> dict[str, Beta]:
     rows = sa.select(BetaRow.name, BetaRow.facts)
-    states = sa.select(PlatformStateRow.beta, PlatformStateRow.platform, PlatformStateRow.facts)
     if feature is not None:
         rows = rows.where(BetaRow.feature == feature)
-        states = states.join(BetaRow, BetaRow.name == PlatformStateRow.beta).where(
-            BetaRow.feature == feature
-        )
-    platforms: dict[str, dict[str, Json]] = {}
-    for name, platform, facts in session.execute(states):
-        platforms.setdefault(name, {})[platform] = facts
-    return {
-        name: beta_from_json(
-            {
-                **facts,
-                "platforms": {
-                    platform: platforms.get(name, {}).get(platform, to_json(PlatformState()))
-                    for platform in PLATFORMS
-                },
-            }
-        )
-        for name, facts in session.execute(rows)
-    }
+    return {name: shown(beta_from_json(facts)) for name, facts in session.execute(rows)}
+
+
+def note_check(session: Session, names: Iterable[str], target: str, at: datetime) -> None:
+    """Of what a target only confirmed, note when: nothing else follows from it."""
+    moment = rfc3339(at)
+    for row in session.scalars(sa.select(BetaRow).where(BetaRow.name.in_(sorted(names)))):
+        places = [
+            {**fact, "checked_at": moment, "at": moment} if fact["target"] == target else fact
+            for fact in row.facts["places"]
+        ]
+        row.facts = {**row.facts, "places": places}
 
 
 def standings(session: Session, names: Iterable[str]) -> dict[str, list[Standing]]:
@@ -898,7 +960,8 @@ def evidence(session: Session, name: str, now: datetime) -> list[Evidence]:
     found = derive_feature(
         {name: counting}, now, {name: known.added_at or now}, standings(session, {name})
     )
-    deciding = {_identity(claim) for claim in found[name].deciding.values()}
+    chosen = (*found[name].deciding.values(), *found[name].placing.values())
+    deciding = {_identity(claim) for claim in chosen}
     made = [
         Evidence(
             id=row.id,

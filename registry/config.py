@@ -34,6 +34,7 @@ from pydantic_settings import (
 
 from registry.core.errors import Invalid
 from registry.core.names import Platform
+from registry.core.places import Hosting
 
 __all__ = ["SOURCE_NAMES", "Settings", "Subscription", "Target", "load", "now", "pip_index_url"]
 
@@ -76,6 +77,7 @@ class Target(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
     platform: Platform
     api: Literal["invoke", "mantle"] | None = None
+    hosting: Hosting | None = None
     model: str = "claude-haiku-4-5"
     endpoint: Literal["auto", "count_tokens", "models", "messages", "list"] = "auto"
     base_url: str | None = None
@@ -114,6 +116,8 @@ class Target(BaseModel):
         invoke = self.platform == "bedrock" and self.api != "mantle"
         if self.api is not None and self.platform != "bedrock":
             raise ValueError("api is for platform bedrock only; leave it out")
+        if self.hosting is not None and self.platform != "foundry":
+            raise ValueError("hosting is for platform foundry only; leave it out")
         if invoke and self.endpoint in ("count_tokens", "models", "list"):
             raise ValueError(
                 f'Bedrock\'s invoke has no {self.endpoint}; use api = "mantle", or endpoint = '

@@ -23,7 +23,6 @@ __all__ = [
     "ImportRow",
     "LeaseRow",
     "ObservationRow",
-    "PlatformStateRow",
     "RefusalRow",
     "RevisionRow",
     "RiskRow",
@@ -58,7 +57,8 @@ class RevisionRow(Base):
     """The one row whose lock orders all writers of the catalog.
 
     `event` is the id of the newest event, `generation` moves with every write, `tokens` with every
-    change of a token, and `as_of` is the day to which the facts reach.
+    change of a token, `as_of` is the day to which the facts reach, and `rules` are those (`catalog.RULES`) by
+    which the betas were derived.
     """
 
     __tablename__ = "revision"
@@ -67,13 +67,14 @@ class RevisionRow(Base):
     generation: Mapped[int]
     tokens: Mapped[int]
     as_of: Mapped[datetime | None]
+    rules: Mapped[int]
 
 
 class BetaRow(Base):
     """What is known of one beta: derived from the evidence, kept to compare and to read at once.
 
-    `facts` holds its members as the API prints them, without `platforms`; the columns beside it are
-    what a person asks the database for.
+    `facts` holds its members as the API prints them, without `platforms` and `exceptions`, which follow from
+    its `places`; the columns beside it are what a person asks the database for.
     """
 
     __tablename__ = "betas"
@@ -86,18 +87,11 @@ class BetaRow(Base):
     facts: Mapped[dict[str, Any]]
 
 
-class PlatformStateRow(Base):
-    """What is known of one beta on one platform; `facts` as the API prints them."""
-
-    __tablename__ = "platform_states"
-    beta: Mapped[str] = mapped_column(sa.ForeignKey("betas.name"), primary_key=True)
-    platform: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
-    state: Mapped[str] = mapped_column(sa.String(16))
-    facts: Mapped[dict[str, Any]]
-
-
 class EvidenceRow(Base):
-    """One claim as it was made. Never changed but for `withdrawn_at`: it no longer counts."""
+    """One claim as it was made. Never changed but for `withdrawn_at`: it no longer counts.
+
+    From `platform` to `endpoint` stand the parts of its place; null is any.
+    """
 
     __tablename__ = "evidence"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
@@ -110,6 +104,13 @@ class EvidenceRow(Base):
     version: Mapped[str | None]
     url: Mapped[str | None]
     quote: Mapped[str | None]
+    where: Mapped[str | None]
+    platform: Mapped[str | None] = mapped_column(sa.String(16))
+    api: Mapped[str | None] = mapped_column(sa.String(16))
+    hosting: Mapped[str | None] = mapped_column(sa.String(16))
+    region: Mapped[str | None] = mapped_column(sa.String(256))
+    model: Mapped[str | None] = mapped_column(sa.String(256))
+    endpoint: Mapped[str | None] = mapped_column(sa.String(256))
     at: Mapped[datetime]
     until: Mapped[datetime | None]
     observed_at: Mapped[datetime]
@@ -234,6 +235,8 @@ class TargetRow(Base):
     name: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     platform: Mapped[str] = mapped_column(sa.String(16))
     api: Mapped[str | None] = mapped_column(sa.String(16))
+    hosting: Mapped[str | None] = mapped_column(sa.String(16))
+    region: Mapped[str | None] = mapped_column(sa.String(256))
     model: Mapped[str]
     endpoint: Mapped[str] = mapped_column(sa.String(32))
     identity: Mapped[str]

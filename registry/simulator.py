@@ -38,7 +38,11 @@ import uvicorn
 from pydantic import AwareDatetime, ConfigDict, TypeAdapter, ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from registry.core.changes import snapshot_of
+from registry.core.claims import placed
+from registry.core.facts import UNDATED, Claim, parse_time
 from registry.core.names import ANTHROPIC_OPERATED, PLATFORMS, Platform, model_matches, read_header
+from registry.core.places import Place
 
 __all__ = ["FAULTS", "RESTRICTIONS", "WORDINGS", "Clash", "Fault", "Faults", "Problem", "RateLimit"]
 __all__ += ["Rule", "Script", "Simulator", "SimulatorError", "create_simulator", "load_script"]
@@ -334,31 +338,45 @@ def load_script(path: str | Path) -> Script:
 def _catalog_rules() -> list[dict[str, Any]]:
     """Accept what the bundled facts call active, GA or accepted, where they call it supported."""
     text = (resources.files("registry") / "data" / "catalog.json").read_text(encoding="utf-8")
-    facts: dict[str, dict[str, Any]] = {}
-    for claim in sorted(json.loads(text)["claims"], key=lambda claim: str(claim.get("at"))):
-        facts.setdefault(claim["beta"], {})[claim["field"]] = claim["value"]
-    live = {
-        name: of
-        for name, of in facts.items()
-        if of.get("accepted", of.get("status") in ("active", "ga"))
-    }
+    data = json.loads(text)
+    as_of = parse_time(data["as_of"])
+    claims = [
+        Claim(
+            **{key: said[key] for key in ("beta", "field", "value", "source", "basis")},
+            at=parse_time(said["at"]) if said["at"] else UNDATED,
+            confidence=said.get("confidence", "high"),
+            place=Place(**said.get("place", {})),
+        )
+        for said in data["claims"]
+    ]
+    live = [
+        beta
+        for beta in snapshot_of(placed(claims), as_of, as_of).betas.values()
+        if (beta.status in ("active", "ga") if beta.accepted is None else beta.accepted)
+    ]
     # The official SDK names this one on every count: a platform that refused it could not count.
     rules: list[dict[str, Any]] = [
         {"beta": "token-counting-2024-11-01", "endpoint": "count_tokens"}
     ]
     for platform in PLATFORMS:
         names: dict[str, None] = {}
-        for name, of in live.items():
-            own = "supported" if platform in ANTHROPIC_OPERATED else "unknown"
-            state = of.get(f"platforms.{platform}.state", own)
-            if state == "supported" or of.get(f"platforms.{platform}.accepted"):
-                names.update(dict.fromkeys(of.get(f"platforms.{platform}.names", [name])))
+        for beta in live:
+            known = beta.platforms[platform]
+            unsaid = known.state == "unknown" and platform in ANTHROPIC_OPERATED
+            if known.state == "supported" or known.accepted or unsaid:
+                names.update(dict.fromkeys(known.names))
         rules.append({"beta": list(names), "platform": platform})
-    for name, of in live.items():
-        for but in of.get("exceptions", ()):
-            scope = {key: but[key] for key in ("platform", "model", "endpoint") if but.get(key)}
-            do = "accept" if but.get("accepted") else "refuse"
-            rules.append({"platform": sorted(ANTHROPIC_OPERATED), **scope, "beta": name, "do": do})
+    for beta in live:
+        for but in beta.exceptions:
+            if but.accepted is not None and not (but.api or but.hosting or but.region):
+                scope = {
+                    key: word
+                    for key in ("platform", "model", "endpoint")
+                    if (word := getattr(but, key))
+                }
+                do = "accept" if but.accepted else "refuse"
+                operated = sorted(ANTHROPIC_OPERATED)
+                rules.append({"platform": operated, **scope, "beta": beta.name, "do": do})
     return rules
 
 

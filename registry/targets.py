@@ -32,14 +32,13 @@ from registry.core.lifecycle import (
     is_against,
     is_mass_change,
     retirement,
-    speaks_for_platform,
 )
 from registry.core.names import ANTHROPIC_OPERATED
+from registry.core.placing import where
 from registry.models import (
     EvidenceRow,
     LeaseRow,
     ObservationRow,
-    PlatformStateRow,
     StandingRow,
     SweepRow,
     TargetRow,
@@ -95,6 +94,8 @@ class Plan:
     thresholds: Thresholds
     every: timedelta
     confirm_every: timedelta
+    hosting: str | None = None
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +123,8 @@ class TargetStatus:
     name: str
     platform: str
     api: str | None
+    hosting: str | None
+    region: str | None
     model: str
     endpoint: str
     health: str
@@ -184,7 +187,8 @@ def ensure(session: Session, plans: Iterable[Plan], now: datetime) -> None:
 
 
 def _is_current(row: TargetRow, plan: Plan) -> bool:
-    return row.removed_at is None and plan.identity in ("", row.identity)
+    same = (row.hosting, row.region) == (plan.hosting, plan.region)
+    return row.removed_at is None and plan.identity in ("", row.identity) and same
 
 
 def _prepare(writer: catalog.Writer, plans: Iterable[Plan], gone: set[str]) -> set[str]:
@@ -203,6 +207,8 @@ def _prepare(writer: catalog.Writer, plans: Iterable[Plan], gone: set[str]) -> s
         if row.removed_at is not None:
             row.removed_at, row.next_sweep_at, row.detail = None, now, ""
             moved |= set(_held(session, row.name))
+        if (row.hosting, row.region) != (plan.hosting, plan.region):
+            moved |= _say_where(session, row, plan)
         before = _by_another_name(session, row, plan, gone)
         if before is not None:
             gone.discard(before.name)
@@ -212,9 +218,22 @@ def _prepare(writer: catalog.Writer, plans: Iterable[Plan], gone: set[str]) -> s
     return moved
 
 
+def _say_where(session: Session, row: TargetRow, plan: Plan) -> set[str]:
+    """Complete the place of what is known: the same upstream, of which more is said. Returns the betas."""
+    row.hosting, row.region = plan.hosting, plan.region
+    more = {"hosting": plan.hosting, "region": plan.region}
+    names = set()
+    for held in session.scalars(sa.select(StandingRow).where(StandingRow.target == row.name)):
+        held.facts = {**held.facts, **more}
+        names.add(held.beta)
+    session.flush()
+    return names
+
+
 def _new_row(plan: Plan, now: datetime) -> TargetRow:
     return TargetRow(
-        name=plan.name, platform=plan.platform, api=plan.api, model=plan.model,
+        name=plan.name, platform=plan.platform, api=plan.api, hosting=plan.hosting,
+        region=plan.region, model=plan.model,
         endpoint=plan.endpoint, identity=plan.identity, health="never", detail="", failures=0,
         successes=0, blinds=0, turn=0, memory={}, locked=None, believed=[], removed_at=None,
         next_sweep_at=now,
@@ -279,7 +298,7 @@ def _remove(writer: catalog.Writer, row: TargetRow) -> set[str]:
         .values(outcome="inconclusive", ended_at=now, detail=row.detail)
     )
     names = set(_held(session, row.name))
-    catalog.withdraw(session, names, f"target:{row.name}", f"platforms.{row.platform}.state", now)
+    catalog.withdraw(session, names, f"target:{row.name}", "state", now)
     session.flush()
     dead = {name for name in sorted(names) if _judge_retirement(writer, name, "")}
     writer.derive(dead, backfill=False)
@@ -288,6 +307,7 @@ def _remove(writer: catalog.Writer, row: TargetRow) -> set[str]:
 
 def _start_again(session: Session, row: TargetRow, plan: Plan, now: datetime) -> set[str]:
     row.identity, row.platform, row.api = plan.identity, plan.platform, plan.api
+    row.hosting, row.region = plan.hosting, plan.region
     row.model, row.endpoint = plan.model, plan.endpoint
     row.names_refused, row.failures, row.successes, row.blinds = None, 0, 0, 0
     row.memory, row.locked, row.believed = {}, None, []
@@ -602,7 +622,9 @@ def _take_in(writer: catalog.Writer, row: TargetRow, plan: Plan, report: Report)
             catalog.withdraw_probed(session, [item.beta], "retired_on", writer.now)
         elif turned:
             _judge_retirement(writer, item.beta, item.message)
-    _note_check(writer, plan, quiet, report.ended_at)
+    if quiet:
+        catalog.note_check(session, quiet, plan.name, report.ended_at)
+        writer.touch()
     session.flush()
     return touched
 
@@ -611,24 +633,10 @@ def _content(standing: Standing) -> Standing:
     return replace(standing, checked_at=None, accepted_at=None)
 
 
-def _note_check(writer: catalog.Writer, plan: Plan, names: Sequence[str], at: datetime) -> None:
-    """Of what was only confirmed, note when: nothing else follows from it."""
-    rows = writer.session.scalars(
-        sa.select(PlatformStateRow).where(
-            PlatformStateRow.platform == plan.platform, PlatformStateRow.beta.in_(names)
-        )
-    )
-    for row in rows:
-        if row.facts.get("target") == plan.name:
-            row.facts = {**row.facts, "checked_at": rfc3339(at)}
-    if names:
-        writer.touch()
-
-
 def _standing(row: StandingRow | None, plan: Plan, report: Report) -> Standing:
     place = {
-        "target": plan.name, "platform": plan.platform, "api": plan.api, "model": plan.model,
-        "endpoint": report.endpoint,
+        "target": plan.name, "platform": plan.platform, "api": plan.api, "hosting": plan.hosting,
+        "region": plan.region, "model": plan.model, "endpoint": report.endpoint,
     }  # fmt: skip
     if row is None:
         return Standing(**place)  # type: ignore[arg-type]
@@ -639,18 +647,15 @@ def _standing(row: StandingRow | None, plan: Plan, report: Report) -> Standing:
 
 
 def _claim_state(writer: catalog.Writer, item: Observation, after: Standing) -> None:
-    """Write down a turn as evidence, in place of what this target said before.
-
-    What holds for one endpoint or model only is no statement on the platform.
-    """
-    source, field = f"target:{after.target}", f"platforms.{after.platform}.state"
-    catalog.withdraw(writer.session, [item.beta], source, field, writer.now)
-    if not speaks_for_platform(after):
+    """Write down a turn as evidence for its place, instead of what this target said before."""
+    source = f"target:{after.target}"
+    catalog.withdraw(writer.session, [item.beta], source, "state", writer.now)
+    if after.state == "unknown":
         return
     proof = f" ({item.request_id})" if item.request_id else ""
     claim = Claim(
-        beta=item.beta, field=field, value=after.state, source=source, basis="probed",
-        at=after.checked_at or writer.now,
+        beta=item.beta, field="state", value=after.state, source=source, basis="probed",
+        place=where(after), at=after.checked_at or writer.now,
         quote=f"HTTP {item.http_status} on {after.endpoint}, {after.model}: {item.message}"[:300] + proof,
     )  # fmt: skip
     catalog.insert(writer.session, [claim], writer.now)
@@ -707,8 +712,8 @@ def statuses(session: Session) -> list[TargetStatus]:
     """Return all targets, by name."""
     return [
         TargetStatus(
-            name=row.name, platform=row.platform, api=row.api, model=row.model,
-            endpoint=row.endpoint, health=row.health, detail=row.detail,
+            name=row.name, platform=row.platform, api=row.api, hosting=row.hosting,
+            region=row.region, model=row.model, endpoint=row.endpoint, health=row.health, detail=row.detail,
             last_sweep=next(iter(sweeps(session, row.name, 1)), None),
             next_sweep_at=row.next_sweep_at, names_refused=row.names_refused, turn=row.turn,
             locked=row.locked, aside=row.memory.get("aside", {}), removed_at=row.removed_at,

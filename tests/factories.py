@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Any
 
+from registry.core.claims import placed
 from registry.core.facts import (
     Basis,
     Beta,
@@ -72,9 +73,18 @@ def claim(
     name: str, field: str = "status", value: Any = "active", *, on: str = "2026-01-01",
     source: str = "catalog", basis: Basis = "declared", **more: Any,
 ) -> Claim:  # fmt: skip
-    """One claim, made on a day."""
+    """One claim, made on a day; `platforms.vertex.state` as field is the state there."""
     at = datetime.fromisoformat(on).replace(tzinfo=UTC)
-    return Claim(beta=name, field=field, value=value, source=source, basis=basis, at=at, **more)
+    made = Claim(beta=name, field=field, value=value, source=source, basis=basis, at=at, **more)
+    (placed_claim,) = placed([made])
+    return placed_claim
+
+
+def field_of(made: Claim) -> str:
+    """The field of a claim, with its place: `platforms.vertex.state`, or `state on bedrock (invoke)`."""
+    if made.place.platform_wide:
+        return f"platforms.{made.place.platform}.{made.field}"
+    return made.field if made.place.parts == 0 else f"{made.field} on {made.place}"
 
 
 def finding(source: str, *claims: Claim, **more: Any) -> Finding:

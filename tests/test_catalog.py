@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from registry import catalog
 from registry.core.errors import Conflict, Invalid, NotFound
-from registry.core.facts import Beta, Claim, Entry, Event, Finding
+from registry.core.facts import UNDATED, Beta, Claim, Entry, Event, Finding
+from registry.core.places import Place
 from registry.db import Database
+from registry.models import BetaRow, RevisionRow
 from tests.factories import NOW, claim, finding
 
 X = "thing-2026-01-01"
@@ -254,3 +258,53 @@ def test_events_can_be_filtered(database: Database, wanted: dict[str, Any]) -> N
     with database.read() as session:
         found = catalog.events(session, catalog.EventFilter(**wanted), 10)
     assert {event.beta for event in found} == {X}
+
+
+def test_the_operators_word_at_a_place_is_withdrawn_there_only(database: Database) -> None:
+    """A null takes back what was said of exactly that place."""
+    take(database, docs(declared(X, "active")))
+    converse = {"platform": "bedrock", "api": "converse"}
+    with database.write() as session:
+        said = [{**converse, "state": "refused"}, {"platform": "vertex", "status": "ga"}]
+        catalog.amend(session, X, {"places": said}, "Tried it.", None, NOW)
+    shown = {str(fact.place): (fact.state, fact.status) for fact in known(database).places}
+    assert shown == {"bedrock (converse)": ("refused", None), "vertex": ("unknown", "ga")}
+    with database.write() as session:
+        catalog.amend(session, X, {"places": [{**converse, "state": None}]}, "", None, NOW)
+    assert [str(fact.place) for fact in known(database).places] == ["vertex"]
+
+
+def test_a_claim_keeps_its_place_and_where_it_stands(database: Database) -> None:
+    """What is exported is what was imported; a tool type is taken for no beta."""
+    place = Place(platform="vertex", region="us-east5", model="claude-opus-4-7", endpoint="batches")
+    made = [
+        claim(X, "state", "refused", basis="reported", place=place, where="comment 3"),
+        replace(claim(X, "state", "supported", place=Place(platform="vertex")), at=UNDATED),
+    ]
+    with database.write() as session:
+        catalog.import_claims(session, [*made, declared("bash_20241022", "active")], NOW, NOW)
+    with database.read() as session:
+        assert catalog.claims(session) == sorted(
+            made, key=lambda one: (one.source, one.at, repr(one))
+        )
+        assert set(catalog.snapshot(session).betas) == {X}
+
+
+def test_what_new_rules_change_is_history(database: Database) -> None:
+    """The first writer after an upgrade derives everything anew; nobody is told as if it had just happened."""
+    take(database, docs(declared(X, "active")))
+    with database.write() as session:
+        row = session.get(BetaRow, X)
+        assert row is not None
+        guessed = {"platform": "aws", "state": "supported", "basis": "inferred", "names": [X]}
+        row.facts = {**row.facts, "places": [guessed]}
+        session.execute(sa.update(RevisionRow).values(rules=1))
+    events = take(database, docs(declared(Y, "active")), days=1)
+    gone = [event for event in events if event.platform == "aws"]
+    assert [(event.type, event.backfill, event.after["places"]) for event in gone] == [
+        ("beta.changed", True, [])
+    ]
+    assert ("beta.discovered", False) in [(event.type, event.backfill) for event in events]
+    assert all(
+        not e.backfill for e in take(database, docs(declared(Y, "ga", "2026-02-02")), days=2)
+    )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from registry import catalog, db
 from registry.alerts import Alerts, Rules, placeholders
 from registry.core.errors import Invalid, Unavailable
+from registry.core.places import Place
 from registry.models import (
     AttemptRow,
     DeliveryRow,
@@ -173,6 +175,90 @@ def test_claims_of_targets_that_others_withdrew_come_back(
     with database.read() as session:
         kept = sa.select(EvidenceRow.source).where(EvidenceRow.withdrawn_at.is_(None))
         assert sorted(session.scalars(kept)) == ["target:eu-1", "target:eu_1"]
+
+
+LINK = "https://example.com/notes"
+EXCEPTIONS = [
+    {"platform": "vertex", "model": "claude-haiku-4-5", "endpoint": None, "status": None,
+     "accepted": False, "source": LINK},
+    {"platform": None, "model": "claude-opus-5", "endpoint": None, "status": "ga", "accepted": True,
+     "source": LINK},
+]  # fmt: skip
+OLD = [
+    ("status", "active", "docs", "declared"),
+    ("platforms.bedrock.state", "refused", "docs", "declared"),
+    ("platforms.bedrock.names", ["other-2026-01-01"], "docs", "declared"),
+    ("platforms.anthropic.state", "supported", "docs", "declared"),
+    ("exceptions", EXCEPTIONS, "docs", "declared"),
+]
+STATE: dict[str, Any] = {"names": [], "accepted": None, "basis": "inferred", "target": None, "checked_at": None,
+         "pending": None}  # fmt: skip
+
+
+def test_claims_of_old_get_their_place_and_can_go_back(
+    database: db.Database, database_url: str
+) -> None:
+    """Nothing is lost on either way; what was guessed for other platforms goes, as history."""
+    name = "x-2026-01-01"
+    with database.write() as session:
+        catalog.apply(session, finding("docs", claim(name, source="docs")), NOW, NOW)
+        session.execute(sa.delete(EvidenceRow))
+    db.downgrade(database_url, "7c1f4a0b93d2")
+    moments = {"at": NOW, "observed_at": NOW, "confidence": "high"}
+    evidence = sa.table("evidence", *(EVIDENCE_COLUMNS))
+    states = sa.table("platform_states", sa.column("beta"), sa.column("platform"), sa.column("state"),
+                      sa.column("facts", sa.JSON()))  # fmt: skip
+    with database.write() as session:
+        for number, (field, value, source, basis) in enumerate(OLD, start=1):
+            row = {"id": number, "beta": name, "field": field, "value": [value], "source": source}
+            session.execute(sa.insert(evidence).values(**row, basis=basis, **moments))
+        for platform, state, basis in (("anthropic", "supported", "declared"),
+                                       ("aws", "supported", "inferred")):  # fmt: skip
+            facts = {**STATE, "state": state, "basis": basis, "names": [name]}
+            where = (states.c.beta == name, states.c.platform == platform)
+            session.execute(sa.update(states).where(*where).values(state=state, facts=facts))
+    db.upgrade(database_url)
+    with database.read() as session:
+        held = {(str(made.place), made.field): made for made in catalog.claims(session)}
+    assert {key: made.value for key, made in held.items()} == {
+        ("every platform", "status"): "active",
+        ("bedrock", "state"): "refused",
+        ("bedrock", "names"): ["other-2026-01-01"],
+        ("anthropic", "state"): "supported",
+        ("vertex for claude-haiku-4-5", "accepted"): False,
+        ("every platform for claude-opus-5", "accepted"): True,
+        ("every platform for claude-opus-5", "status"): "ga",
+    }
+    assert held["vertex for claude-haiku-4-5", "accepted"].url == LINK
+    new = [
+        claim(name, "state", "refused", basis="reported", source="docs", url=LINK,
+              place=Place(platform="foundry", hosting="azure")),
+        claim(name, "gate", "org", basis="reported", source="docs"),
+    ]  # fmt: skip
+    with database.write() as session:
+        catalog.insert(session, new, NOW)
+        before = sorted(map(repr, catalog.claims(session)))
+    db.downgrade(database_url, "7c1f4a0b93d2")
+    with database.read() as session:
+        rows = session.execute(sa.select(evidence.c.field, evidence.c.value, evidence.c.basis))
+        back = {field: (value[0], basis) for field, value, basis in rows}
+    for field, value, _, basis in OLD:
+        assert back[field] == (value, basis)
+    assert {basis for _, basis in back.values()} <= {"declared", "inferred"}
+    db.upgrade(database_url)
+    with database.write() as session:
+        assert sorted(map(repr, catalog.claims(session))) == before
+        events = catalog.advance(session, NOW)
+    guessed = [event for event in events if event.platform == "aws"]
+    assert [(event.type, event.backfill) for event in guessed] == [("beta.changed", True)]
+    assert all(event.backfill for event in events)
+
+
+EVIDENCE_COLUMNS: list[sa.ColumnClause[Any]] = [
+    sa.column("id"), sa.column("beta"), sa.column("field"), sa.column("value", sa.JSON()),
+    sa.column("source"), sa.column("basis"), sa.column("confidence"),
+    sa.column("at", db.UTCDateTime()), sa.column("observed_at", db.UTCDateTime()),
+]  # fmt: skip
 
 
 def test_a_wheel_migrates_without_a_checkout(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,8 @@ MAX_FILE = 64 * 1024 * 1024
 
 
 @cli.command("export")
-@click.argument("what", type=click.Choice(["catalog", "litellm"]), default="catalog")
+@click.argument("what", type=click.Choice(["catalog", "litellm", "allowlist"]), default="catalog")
+@click.argument("place", required=False)
 @click.option(
     "--output", "-o", type=click.Path(dir_okay=False, writable=True), help="File to write."
 )
@@ -40,8 +42,11 @@ MAX_FILE = 64 * 1024 * 1024
 )
 @common
 @click.pass_obj
-def export(options: Options, what: str, output: str | None, diff: Any) -> None:
+def export(options: Options, what: str, place: str | None, output: str | None, diff: Any) -> None:
     """Print what others read: the whole catalog (`import` reads it without loss), or LiteLLM's config.
+
+    export allowlist PLACE prints every known name as a gateway's allow list for a place, such as
+    bedrock-invoke, foundry-azure or vertex.
 
     export litellm --diff FILE prints no config, but every name that LiteLLM would treat differently with it
     than with FILE, and why.
@@ -53,11 +58,23 @@ def export(options: Options, what: str, output: str | None, diff: Any) -> None:
 
         _print_differences(options, _compare(options, parse_litellm(diff.read(MAX_FILE))))
         return
-    text = _exported(options, what)
+    if (place is None) == (what == "allowlist"):
+        raise click.UsageError("A place, such as bedrock-invoke, goes with `export allowlist`.")
+    text = _allowlist(options, place) if place else _exported(options, what)
     if output:
         Path(output).write_text(text, encoding="utf-8")
     else:
         click.echo(text, nl=False)
+
+
+def _allowlist(options: Options, place: str) -> str:
+    from registry.core.exports import allowlist
+    from registry.core.places import KNOWN_PLACES
+
+    found = KNOWN_PLACES.get(place)
+    if found is None:
+        raise click.UsageError(f"{place!r} is not a place; use one of {', '.join(KNOWN_PLACES)}.")
+    return json.dumps(allowlist(facts_of(options).snapshot, found), indent=2) + "\n"
 
 
 def _exported(options: Options, what: str) -> str:

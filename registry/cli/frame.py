@@ -220,12 +220,12 @@ def _remote(options: Options) -> Facts:
         return call(options, "GET", f"/v1/betas/{name}/evidence")["items"]
 
     try:
-        told = call(options, "GET", "/v1/snapshot")
+        told = call(options, "GET", "/v1/snapshot?format=2")
     except click.ClickException:
         # A token that may only report or read feeds opens less than none where reads are public.
         if not options.token:
             raise
-        told = call(replace(options, token=None), "GET", "/v1/snapshot")
+        told = call(replace(options, token=None), "GET", "/v1/snapshot?format=2")
     snapshot = snapshot_from_json(told)
     return Facts(snapshot, f"{options.url}", events, evidence)
 

@@ -28,6 +28,7 @@ from registry.cli.frame import (
     shortened,
     today,
 )
+from registry.core.places import Place
 
 _BODY_MAX = 32 * 1024 * 1024
 
@@ -185,10 +186,10 @@ def _seen(seen: Any) -> str | None:
 def _print_evidence(items: Json) -> None:
     rows = [
         (
-            item["field"],
+            _field(item),
             json.dumps(item["value"], ensure_ascii=False)[:60],
             f"{item['source']} {item.get('version') or ''}".strip(),
-            item["at"][:10],
+            (item["at"] or "")[:10],
             "decides" if item.get("decides") else "",
             shortened(item.get("quote") or item.get("url") or ""),
         )
@@ -199,21 +200,42 @@ def _print_evidence(items: Json) -> None:
     print_table(("EVIDENCE", "SAYS", "SOURCE", "AT", "", "WHERE"), rows, "No evidence.")
 
 
+def _field(item: Mapping[str, Json]) -> str:
+    place = item.get("place") or {}
+    return f"{item['field']} on {Place(**place)}" if place else str(item["field"])
+
+
 @betas.command("set")
 @click.argument("name")
 @click.argument("facts", nargs=-1, required=True, metavar="FIELD=VALUE...")
 @click.option("--reason", required=True, help="Why; it is shown beside the fact.")
 @click.option("--until", help="Day or time at which your word expires.")
+@click.option("--platform", help="Where the facts hold; everywhere without a place.")
+@click.option("--api", help="Bedrock only: invoke, converse or mantle.")
+@click.option("--hosting", help="Foundry only: anthropic or azure.")
+@click.option("--region", help="Only in this region.")
+@click.option("--model", help="Only for this model.")
+@click.option("--endpoint", help="Only on this endpoint.")
 @common
 @click.pass_obj
 def betas_set(
-    options: Options, name: str, facts: Sequence[str], reason: str, until: str | None
+    options: Options,
+    /,
+    name: str,
+    facts: Sequence[str],
+    reason: str,
+    until: str | None,
+    **place: str | None,
 ) -> None:
     """Declare facts by the operator's word; FIELD=null withdraws one.
 
-    For example: betas set my-beta-2026-01-01 status=deprecated sunset_on=2027-01-31 --reason "told so"
+    For example: betas set my-beta-2026-01-01 status=deprecated sunset_on=2027-01-31 --reason "told so"; or for
+    one place: betas set my-beta-2026-01-01 state=refused --platform bedrock --api converse --reason "tried it"
     """
     patch = _patch(facts)
+    said = {part: word for part, word in place.items() if word}
+    if said:
+        patch = {"places": [{**said, **patch}]}
     if options.url:
         body = {**patch, "reason": reason, **({"until": until} if until else {})}
         beta = call(options, "PATCH", f"/v1/betas/{name}", json=body)

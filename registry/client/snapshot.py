@@ -253,7 +253,7 @@ class Store:
     def _ask(self, etag: str | None, *, token: bool) -> tuple[int, bytes, str | None]:
         assert self._line is not None
         headers = {**self._line.headers(token=token), **({"If-None-Match": etag} if etag else {})}
-        url = f"{self._line.url}/v1/snapshot"
+        url = f"{self._line.url}/v1/snapshot?format=2"
         with self._line.http.stream(
             "GET", url, headers=headers, timeout=_TIMEOUT, follow_redirects=False
         ) as answer:

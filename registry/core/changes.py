@@ -11,18 +11,19 @@ mending it here: nothing that was learned is lost, and nothing that was derived 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from types import MappingProxyType
 from typing import Any, Final, cast
 
+from registry.core.claims import is_no_beta
 from registry.core.facts import (
     Basis,
     Beta,
     Claim,
     Event,
     EventType,
-    Exception_,
+    Gate,
     Json,
     Link,
     PlaceFact,
@@ -32,25 +33,12 @@ from registry.core.facts import (
     Status,
     to_json,
 )
-from registry.core.lifecycle import Standing, pending, platform_state
-from registry.core.names import ANTHROPIC_OPERATED, PLATFORMS, Platform, parse
-from registry.core.places import Place
+from registry.core.lifecycle import Standing
+from registry.core.names import ANTHROPIC_OPERATED, Platform, parse
+from registry.core.places import ANYWHERE
+from registry.core.placing import RANK, SOURCE_RANK, Why, place_facts, shown, weight
 
 __all__ = ["Derived", "derive_feature", "diff", "snapshot_of"]
-
-_RANK: Final[dict[str, int]] = {
-    "operator": 6,
-    "probed": 5,
-    "declared": 4,
-    "sdk": 3,
-    "litellm": 2,
-    "usage": 1,
-    "inferred": 0,
-}
-"""Which basis wins when two speak of the same field."""
-
-_SOURCE_RANK: Final[dict[str, int]] = {"release-notes": 3, "docs": 2, "sdk": 1}
-"""Of two claims of the same day and rank, the one nearer to the announcement wins."""
 
 _FINALITY: Final[dict[Status, int]] = {
     "unverified": 0,
@@ -61,15 +49,16 @@ _FINALITY: Final[dict[Status, int]] = {
 }
 
 _DATES: Final = ("announced_on", "deprecated_on", "sunset_on", "ga_on", "retired_on")
-_LISTS: Final = ("endpoints", "models", "body_fields", "notes")
+_LISTS: Final = ("endpoints", "models", "body_fields", "tool_types", "notes")
 
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """What is known of one beta, with the claims that decide each of its fields."""
+    """What is known of one beta, with the claims that decide each of its fields, and of each place."""
 
     beta: Beta
     deciding: Mapping[str, Claim]
+    placing: Why = field(default_factory=dict)
 
 
 # --- What is known --------------------------------------------------------------------------------
@@ -91,7 +80,7 @@ def derive_feature(
         for name, made in claims.items()
     }
     stated = [
-        (_weight(found.deciding["current"]), name)
+        (weight(found.deciding["current"]), name)
         for name, found in derived.items()
         if found.beta.current
     ]
@@ -103,38 +92,10 @@ def derive_feature(
                 found.beta,
                 current=name == current,
                 newer=_newer(found.beta, derived.values()),
-                places=_bridge(found.beta),
             ),
         )
         for name, found in derived.items()
     }
-
-
-def _bridge(beta: Beta) -> tuple[PlaceFact, ...]:
-    facts = [
-        PlaceFact(
-            place=Place(platform=p),
-            state=s.state,
-            accepted=s.accepted,
-            names=s.names,
-            basis=s.basis,
-            target=s.target,
-            checked_at=s.checked_at,
-            pending=s.pending,
-        )
-        for p, s in beta.platforms.items()
-    ]
-    facts += [
-        PlaceFact(
-            place=Place(platform=e.platform, model=e.model, endpoint=e.endpoint),
-            state={True: "supported", False: "refused", None: "unknown"}[e.accepted],
-            accepted=e.accepted,
-            status=e.status,
-            source=e.source,
-        )
-        for e in beta.exceptions
-    ]
-    return tuple(facts)
 
 
 def _newer(beta: Beta, others: Iterable[Derived]) -> tuple[str, ...]:
@@ -157,12 +118,15 @@ def _derive(
 ) -> Derived:
     """Derive one beta: first each field by itself, then the status, then what follows from it."""
     counting = [claim for claim in claims if claim.until is None or claim.until > now]
-    deciding = _winners(counting)
-    held = [claim for claim in counting if claim.field == "listed" and claim.source == "sdk"]
+    general = [claim for claim in counting if claim.place == ANYWHERE]
+    deciding = _winners(general)
+    held = [claim for claim in general if claim.field == "listed" and claim.source == "sdk"]
     if held:
         deciding["listed"] = max(held, key=lambda claim: (not claim.value, claim.at))
-    facts = {field: claim.value for field, claim in deciding.items() if "." not in field}
+    facts = {field: claim.value for field, claim in deciding.items()}
     parsed = parse(name)
+    gate = cast(Gate, facts.get("gate") or "unknown")
+    places, placing = place_facts(counting, standings, gate, now)
     beta = Beta(
         name=name,
         feature=parsed.feature,
@@ -171,10 +135,12 @@ def _derive(
         superseded_by=facts.get("superseded_by"),
         summary=facts.get("summary") or "",
         docs_url=facts.get("docs_url"),
-        gate=facts.get("gate") or "unknown",
+        gate=gate,
         requires=_links(facts.get("requires")),
         conflicts_with=_links(facts.get("conflicts_with")),
-        exceptions=tuple(Exception_(**item) for item in facts.get("exceptions") or ()),
+        body_instead=facts.get("body_instead"),
+        essential=None if facts.get("essential") is None else tuple(facts["essential"]),
+        places=places,
         current=facts.get("current") is True,
         # The source says "no" only of a name that the newest list does not hold.
         listed=all(claim.value for claim in held) if held else None,
@@ -184,13 +150,11 @@ def _derive(
     lists: dict[str, Any] = {field: tuple(facts.get(field) or ()) for field in _LISTS}
     beta = replace(beta, **dates, **lists)
     beta = _with_seen(beta, claims)
-    beta = _with_platforms(beta, deciding, _winners(c for c in counting if c.basis != "probed"))
-    beta = _with_standings(beta, standings, counting, deciding)
-    beta, why = _with_status(beta, counting, now)
+    beta, why = _with_status(beta, general, counting, now)
     if why is not None:
         deciding["status"] = why
-    beta = _with_consequences(beta, facts, now)
-    return Derived(beta, deciding)
+    beta = shown(_with_consequences(beta, facts, now))
+    return Derived(beta, deciding, placing)
 
 
 def _winners(claims: Iterable[Claim]) -> dict[str, Claim]:
@@ -205,24 +169,15 @@ def _winners(claims: Iterable[Claim]) -> dict[str, Claim]:
 
 
 def _is_mere_caution(claim: Claim) -> bool:
-    """LiteLLM holding a name back is no refusal by the platform: it never makes us drop a beta."""
-    return claim.basis in ("litellm", "usage") and claim.value in ("refused", False)
+    """LiteLLM holding a name back says nothing of what is accepted: it never makes us drop a beta."""
+    return claim.basis in ("litellm", "usage") and claim.value is False
 
 
 def _outweighs(claim: Claim, other: Claim) -> bool:
     """Newer words win, but for the day of the announcement: there the first to tell is right."""
-    if claim.field == "announced_on" and _RANK[claim.basis] == _RANK[other.basis]:
+    if claim.field == "announced_on" and RANK[claim.basis] == RANK[other.basis]:
         return bool(claim.value < other.value)
-    return _weight(claim) >= _weight(other)
-
-
-def _weight(claim: Claim) -> tuple[int, date, int, datetime]:
-    return (
-        _RANK[claim.basis],
-        claim.at.date(),
-        _SOURCE_RANK.get(claim.source, 0),
-        claim.at,
-    )
+    return weight(claim) >= weight(other)
 
 
 def _day(value: Json) -> date | None:
@@ -238,7 +193,7 @@ def _links(value: Json) -> tuple[Link, ...]:
 
 def _with_seen(beta: Beta, claims: Iterable[Claim]) -> Beta:
     """Set the earliest and latest dated evidence that the beta exists, over all sources."""
-    claims = list(claims)
+    claims = [claim for claim in claims if claim.day is not None]
     proofs = sorted(filter(_proves_existence, claims), key=lambda claim: claim.at)
     proofs = proofs or sorted(claims, key=lambda claim: claim.at)[:1]
     if not proofs:
@@ -258,117 +213,17 @@ def _proves_existence(claim: Claim) -> bool:
     return (claim.field == "status" and claim.value != "retired") or claim.basis == "litellm"
 
 
-# --- Platforms ------------------------------------------------------------------------------------
-
-
-def _with_platforms(
-    beta: Beta, deciding: Mapping[str, Claim], declared: Mapping[str, Claim]
-) -> Beta:
-    """Set the state on each platform; what Anthropic runs itself inherits from the Claude API.
-
-    Only what is declared there is inherited: an observation speaks only for where it was made.
-    """
-    known: dict[Platform, PlatformState] = {}
-    for platform in PLATFORMS:
-        stated = _platform_state(platform, deciding)
-        if stated is not None:
-            known[platform] = stated
-    home = _platform_state("anthropic", declared)
-    for platform in PLATFORMS:
-        if platform in known:
-            continue
-        inherits = home is not None and platform in ANTHROPIC_OPERATED
-        known[platform] = (
-            replace(home, basis="inferred", target=None, checked_at=None, pending=None)
-            if inherits and home is not None
-            else PlatformState(names=(beta.name,))
-        )
-    ordered = {platform: known[platform] for platform in PLATFORMS}
-    named = {
-        platform: replace(state, names=state.names or (beta.name,))
-        for platform, state in ordered.items()
-    }
-    return replace(beta, platforms=named)
-
-
-def _platform_state(platform: Platform, deciding: Mapping[str, Claim]) -> PlatformState | None:
-    made = {
-        member: deciding[field]
-        for member in ("state", "names", "accepted")
-        if (field := f"platforms.{platform}.{member}") in deciding
-    }
-    if not made:
-        return None
-    values = {member: claim.value for member, claim in made.items()}
-    basis = made.get("state") or max(made.values(), key=_weight)
-    return PlatformState(
-        state=values.get("state", "unknown"),
-        names=tuple(values.get("names") or ()),
-        accepted=values.get("accepted", _accepts(values.get("state"))),
-        basis=basis.basis,
-    )
-
-
-def _with_standings(
-    beta: Beta, standings: Sequence[Standing], claims: Sequence[Claim], deciding: dict[str, Claim]
-) -> Beta:
-    """Let what targets found outweigh what is told of a platform; only the operator outweighs them."""
-    known = dict(beta.platforms)
-    exceptions = list(beta.exceptions)
-    for platform in PLATFORMS:
-        here = [item for item in standings if item.platform == platform]
-        field = f"platforms.{platform}.state"
-        word = deciding.get(field)
-        speaking = platform_state(here)
-        if speaking is not None and not (word is not None and word.basis == "operator"):
-            known[platform] = replace(
-                known[platform],
-                state=speaking.state,
-                accepted=_accepts(speaking.state),
-                basis="probed",
-                target=speaking.target,
-                checked_at=speaking.checked_at,
-                pending=to_json(pending(speaking)),
-            )
-            source = f"target:{speaking.target}"
-            own = [c for c in claims if c.source == source and c.field == field]
-            if own:
-                deciding[field] = own[-1]
-        elif speaking is None:
-            open_ = next((item for item in here if pending(item)), None)
-            if open_ is not None:
-                known[platform] = replace(known[platform], pending=to_json(pending(open_)))
-        exceptions += _exceptions(known[platform], here)
-    return replace(beta, platforms=known, exceptions=tuple(exceptions))
-
-
-def _exceptions(state: PlatformState, here: Sequence[Standing]) -> list[Exception_]:
-    """Return what single targets refuse although the platform as a whole does not."""
-    if state.state == "refused":
-        return []
-    return [
-        Exception_(
-            platform=item.platform,
-            model=item.model or None,
-            endpoint=item.endpoint if item.endpoint != "messages" else None,
-            accepted=False,
-            source=f"target:{item.target}",
-        )
-        for item in sorted(here, key=lambda item: item.target)
-        if item.state == "refused" and not item.stale
-    ]
-
-
-def _accepts(state: str | None) -> bool | None:
-    return {"supported": True, "refused": False}.get(state or "")
-
-
 # --- Status ---------------------------------------------------------------------------------------
 
 
-def _with_status(beta: Beta, claims: list[Claim], now: datetime) -> tuple[Beta, Claim | None]:
-    """Set status, why, and since when: the first rule of evidence that applies."""
-    said = _status_claims(claims, now)
+def _with_status(
+    beta: Beta, general: list[Claim], claims: list[Claim], now: datetime
+) -> tuple[Beta, Claim | None]:
+    """Set status, why, and since when: the first rule of evidence that applies.
+
+    `general` are those of `claims` that hold everywhere.
+    """
+    said = _status_claims(general, now)
     winner = _decide(said)
     if winner is None:
         return _without_word(beta, claims), None
@@ -379,7 +234,7 @@ def _with_status(beta: Beta, claims: list[Claim], now: datetime) -> tuple[Beta, 
         basis=winner.basis,
         confidence=winner.confidence,
         status_reason=_reason(status, winner),
-        status_since=winner.at.date(),
+        status_since=winner.day,
         disputed=_contradiction(winner, said),
     )
     return _deprecated_by_sdk(beta, said), winner
@@ -404,7 +259,7 @@ def _decide(said: list[Claim]) -> Claim | None:
     for basis in ("operator", "probed"):
         own = [claim for claim in said if claim.basis == basis]
         if own:
-            return max(own, key=_weight)
+            return max(own, key=weight)
     declared = [claim for claim in said if claim.basis == "declared" and claim.source != "sdk"]
     newest = max(declared, key=_status_weight, default=None)
     if newest is not None and newest.value in ("ga", "retired"):
@@ -414,15 +269,15 @@ def _decide(said: list[Claim]) -> Claim | None:
 
 def _status_weight(claim: Claim) -> tuple[date, int, datetime]:
     """Rank declared claims by their day: an SDK deprecation counts like any declaration."""
-    return claim.at.date(), _SOURCE_RANK.get(claim.source, 0), claim.at
+    return claim.at.date(), SOURCE_RANK.get(claim.source, 0), claim.at
 
 
 def _without_word(beta: Beta, claims: list[Claim]) -> Beta:
     """Nobody states a status: listed or accepted by a target is active, all else unverified."""
     accepting = [
-        platform
-        for platform, known in beta.platforms.items()
-        if known.basis == "probed" and known.state == "supported"
+        str(fact.place)
+        for fact in beta.places
+        if fact.basis == "probed" and fact.state == "supported"
     ]
     seen = beta.first_seen.at.date() if beta.first_seen else None
     if accepting:
@@ -439,7 +294,7 @@ def _without_word(beta: Beta, claims: list[Claim]) -> Beta:
             status_since=seen,
         )  # fmt: skip
     bases: list[Basis] = [claim.basis for claim in claims] or ["inferred"]
-    basis = max(bases, key=_RANK.__getitem__)
+    basis = max(bases, key=RANK.__getitem__)
     reason = (
         "Gone from the official SDK's list, and nobody states its status."
         if beta.listed is False
@@ -467,7 +322,8 @@ def _reason(status: Status, claim: Claim) -> str:
     }[status]
     version = f" {claim.version}" if claim.version else ""
     said = f", {claim.quote}" if claim.basis == "operator" and claim.quote else ""
-    return f"{what}, by {claim.source}{version} as of {claim.at.date()}{said}."
+    day = f" as of {claim.day}" if claim.day else ", without a day or a source"
+    return f"{what}, by {claim.source}{version}{day}{said}."
 
 
 def _contradiction(winner: Claim, said: list[Claim]) -> str | None:
@@ -483,11 +339,14 @@ def _contradiction(winner: Claim, said: list[Claim]) -> str | None:
     for claim in sorted(said, key=_status_weight, reverse=True):
         more = _FINALITY[claim.value] > _FINALITY[winner.value] and claim.value in ("ga", "retired")
         if claim.source != winner.source and more:
-            return (
-                f"{winner.source} says {winner.value} as of {winner.at.date()}, "
-                f"{claim.source} says {claim.value} as of {claim.at.date()}."
-            )
+            return f"{_says(winner)}, {_says(claim)}."
     return None
+
+
+def _says(claim: Claim) -> str:
+    return f"{claim.source} says {claim.value} " + (
+        f"as of {claim.day}" if claim.day else "undated"
+    )
 
 
 def _deprecated_by_sdk(beta: Beta, said: list[Claim]) -> Beta:
@@ -511,8 +370,7 @@ def _with_consequences(beta: Beta, facts: Mapping[str, Json], now: datetime) -> 
         header_effect=_effect(beta, facts.get("header_effect")),
         status_since=_since(beta),
     )
-    beta = replace(beta, disputed=beta.disputed or _disputed_by_probing(beta))
-    return _dead_on_platforms(beta) if beta.status == "retired" else beta
+    return replace(beta, disputed=beta.disputed or _disputed_by_probing(beta))
 
 
 def _at_sunset(beta: Beta, now: datetime) -> Beta:
@@ -541,17 +399,14 @@ def _at_sunset(beta: Beta, now: datetime) -> Beta:
 
 
 def _accepted_since(beta: Beta, day: date) -> str | None:
-    for platform, state in beta.platforms.items():
-        if _accepted_after(state, day):
-            return platform
-    return None
+    return next((str(f.place) for f in beta.places if _accepted_after(f, day)), None)
 
 
-def _accepted_after(state: PlatformState, day: date | None) -> bool:
+def _accepted_after(fact: PlaceFact, day: date | None) -> bool:
     """Say whether a target accepted it after that day: what was accepted before says nothing of an end."""
-    if state.basis != "probed" or not state.accepted or day is None:
-        return bool(state.basis == "probed" and state.accepted)
-    return state.checked_at is not None and state.checked_at.date() > day
+    if fact.basis != "probed" or not fact.accepted or day is None:
+        return bool(fact.basis == "probed" and fact.accepted)
+    return fact.checked_at is not None and fact.checked_at.date() > day
 
 
 def _accepted(beta: Beta, stated: bool | None) -> bool | None:
@@ -559,7 +414,7 @@ def _accepted(beta: Beta, stated: bool | None) -> bool | None:
     if beta.status == "retired" and beta.basis == "probed":
         return False
     end = (beta.retired_on or beta.status_since) if beta.status == "retired" else None
-    if any(_accepted_after(state, end) for state in beta.platforms.values()):
+    if any(_accepted_after(fact, end) for fact in beta.places):
         return True
     if stated is not None:
         return stated
@@ -590,33 +445,17 @@ def _since(beta: Beta) -> date | None:
 
 def _disputed_by_probing(beta: Beta) -> str | None:
     """Declared retired and yet accepted, or ga and refused: the two may both be right, so say it."""
-    for platform, state in beta.platforms.items():
-        if platform not in ANTHROPIC_OPERATED or state.basis != "probed" or beta.basis == "probed":
+    for fact in beta.places:
+        if fact.place.platform not in ANTHROPIC_OPERATED or fact.place.model or fact.place.endpoint:
             continue
-        late = _accepted_after(state, beta.retired_on or beta.status_since)
+        if fact.basis != "probed" or beta.basis == "probed":
+            continue
+        late = _accepted_after(fact, beta.retired_on or beta.status_since)
         if beta.status == "retired" and late and beta.header_effect != "ignored":
-            return f"Retired by {beta.basis} evidence, yet accepted on {platform}."
-        if beta.status == "ga" and state.state == "refused":
-            return f"Generally available by {beta.basis} evidence, yet refused on {platform}."
+            return f"Retired by {beta.basis} evidence, yet accepted on {fact.place}."
+        if beta.status == "ga" and fact.state == "refused":
+            return f"Generally available by {beta.basis} evidence, yet refused on {fact.place}."
     return None
-
-
-def _dead_on_platforms(beta: Beta) -> Beta:
-    """A retired beta that is no longer accepted is supported nowhere on the word of older claims."""
-    if beta.accepted:
-        return beta
-    state = "refused" if beta.accepted is False else "unknown"
-    # What probing found speaks only for where it was made: on what Anthropic runs itself.
-    reached = ANTHROPIC_OPERATED if beta.basis == "probed" else frozenset(PLATFORMS)
-    platforms = {
-        platform: replace(known, state=cast(Any, state), accepted=beta.accepted)
-        if platform in reached
-        and known.state == "supported"
-        and known.basis in ("declared", "inferred", "sdk", "litellm")
-        else known
-        for platform, known in beta.platforms.items()
-    }
-    return replace(beta, platforms=platforms)
 
 
 # --- What changed ---------------------------------------------------------------------------------
@@ -656,7 +495,7 @@ def diff(before: Beta | None, found: Derived, now: datetime, *, backfill: bool) 
     if before is None:
         return [_discovered(found, now, backfill)]
     old, new = _content(before), _content(after)
-    changed = {key for key in new if old[key] != new[key]}
+    changed = {key for key in new if old[key] != new[key]} - {"places", "platforms"}
     events: list[Event] = []
 
     def add(kind: EventType, keys: Iterable[str], reason: str, **more: Any) -> None:
@@ -672,12 +511,15 @@ def diff(before: Beta | None, found: Derived, now: datetime, *, backfill: bool) 
                   feature=after.feature, **made)
         )  # fmt: skip
 
+    of_places, others = _place_events(before, found, now, backfill)
     if "status" in changed:
         kind, on = _STATUS_EVENT[after.status], after.status_since
         if before.status == "retired" and (kind == "beta.changed" or before.basis == "probed"):
             kind, on = "beta.restored", now.date()
-        add(kind, changed & _WITH_STATUS, after.status_reason, effective_on=on)
-        changed -= _WITH_STATUS
+        # An end that holds everywhere shows on platforms of which nothing newer is known.
+        carried = _laid_over(old, new, changed & _WITH_STATUS, others)
+        add(kind, (), after.status_reason, effective_on=on, **carried)
+        changed, others = changed - _WITH_STATUS, {}
     if "superseded_by" in changed and after.superseded_by:
         add("beta.superseded", ["superseded_by"], f"Use {after.superseded_by} instead.",
             **_origin(found, "superseded_by"))  # fmt: skip
@@ -691,18 +533,33 @@ def diff(before: Beta | None, found: Derived, now: datetime, *, backfill: bool) 
         add("beta.delisted", ["listed"], "Gone from the newest official SDK's list; no proof of an end.",
             source="sdk", url=None)  # fmt: skip
         changed.discard("listed")
-    if "platforms" in changed:
-        events += _platform_events(before, found, now, backfill)
-        changed.discard("platforms")
-    if changed:
-        field = sorted(changed)[0]
+    events += of_places
+    if changed or others:
+        names = sorted({*changed, *(["platforms"] if others else [])})
         add(
             "beta.changed",
-            changed,
-            f"Changed: {', '.join(sorted(changed))}.",
-            **_origin(found, field),
+            (),
+            f"Changed: {', '.join(names)}.",
+            **(_origin(found, names[0]) | _laid_over(old, new, changed, others)),
         )
     return events
+
+
+_Turns = dict[Platform, tuple[dict[str, Json], dict[str, Json]]]
+"""What of a platform as it is shown was and is different."""
+
+
+def _laid_over(
+    old: Mapping[str, Json], new: Mapping[str, Json], keys: Iterable[str], turns: _Turns
+) -> dict[str, Json]:
+    made = {
+        side: {key: content[key] for key in sorted(keys)}
+        for side, content in (("before", old), ("after", new))
+    }
+    if turns:
+        made["before"]["platforms"] = {platform: turn[0] for platform, turn in turns.items()}
+        made["after"]["platforms"] = {platform: turn[1] for platform, turn in turns.items()}
+    return made
 
 
 def _discovered(found: Derived, now: datetime, backfill: bool) -> Event:
@@ -725,40 +582,104 @@ def _discovered(found: Derived, now: datetime, backfill: bool) -> Event:
     )
 
 
-def _platform_events(before: Beta, found: Derived, now: datetime, backfill: bool) -> list[Event]:
+def _place_events(
+    before: Beta, found: Derived, now: datetime, backfill: bool
+) -> tuple[list[Event], _Turns]:
+    """Tell what changed at each place, and which platforms show a change that no place explains.
+
+    The event of a platform as a whole, or else its first one, carries how the platform is shown.
+    """
+    old = {fact.place: fact for fact in before.places}
+    new = {fact.place: fact for fact in found.beta.places}
+    turns = _turns(before, found.beta)
     events = []
-    for platform, state in found.beta.platforms.items():
-        known = before.platforms.get(platform, PlatformState())
-        old, new = _state_content(known), _state_content(state)
-        keys = sorted(key for key in new if old[key] != new[key])
-        if not set(keys) - {"target"}:
-            continue  # which of several targets was asked last is no change of what is known
-        turned = known.state != state.state
-        kind: EventType = _STATE_EVENT[state.state] if turned else "beta.changed"
-        claim = found.deciding.get(f"platforms.{platform}.state")
-        reason = (
-            f"{state.state.capitalize()} on {platform}, {state.basis}; was {known.state}."
-            if turned
-            else f"Changed on {platform}: {', '.join(keys)}."
+    changed = [place for place in {**new, **old} if _differs(old.get(place), new.get(place))]
+    for place in sorted(changed, key=lambda place: not place.platform_wide):
+        was, fact = (
+            side.get(place, PlaceFact(place=place, basis="inferred")) for side in (old, new)
         )
+        turn = turns.pop(place.platform, None) if place.platform else None
+        sides = _laid_over({}, {}, (), {place.platform: turn} if place.platform and turn else {})
+        for side, known in (("before", was), ("after", fact)):
+            sides[side]["places"] = [_place_content(known)] if _says_something(known) else []
         events.append(
             Event(
-                type=kind,
+                type=_kind(was, fact, turn),
                 at=now,
-                reason=reason,
-                source=claim.source if claim else "registry",
-                url=claim.url if claim else None,
-                effective_on=claim.at.date() if claim and turned else None,
+                reason=_sentence(was, fact),
+                source=fact.source or "registry",
+                url=fact.url,
+                effective_on=fact.at.date() if fact.at and was.state != fact.state else None,
                 backfill=backfill,
                 beta=found.beta.name,
                 feature=found.beta.feature,
-                platform=platform,
-                target=state.target,
-                before={"platforms": {platform: {key: old[key] for key in keys}}},
-                after={"platforms": {platform: {key: new[key] for key in keys}}},
+                platform=place.platform,
+                target=fact.target,
+                **sides,
             )
         )
-    return events
+    return events, turns
+
+
+def _kind(
+    was: PlaceFact, fact: PlaceFact, turn: tuple[dict[str, Json], dict[str, Json]] | None
+) -> EventType:
+    """Choose the type: what turned at a model, an endpoint or in one of several regions is not so for all."""
+    place = fact.place
+    if (was.state, was.status) == (fact.state, fact.status) and was.disputed != fact.disputed:
+        return "beta.disputed" if fact.disputed else "beta.dispute_resolved"
+    if was.state == fact.state or place.platform is None or place.model or place.endpoint:
+        return "beta.changed"
+    whole = turn is not None and turn[1].get("state") == fact.state
+    return "beta.changed" if place.region and not whole else _STATE_EVENT[fact.state]
+
+
+def _sentence(was: PlaceFact, fact: PlaceFact) -> str:
+    if was.state != fact.state:
+        return f"{fact.state.capitalize()} on {fact.place}, {fact.basis}; was {was.state}."
+    if was.disputed != fact.disputed:
+        return fact.disputed or f"The evidence on {fact.place} agrees again."
+    old, new = _place_content(was), _place_content(fact)
+    keys = sorted(key for key in new if old[key] != new[key])
+    return f"Changed on {fact.place}: {', '.join(keys)}."
+
+
+def _differs(was: PlaceFact | None, fact: PlaceFact | None) -> bool:
+    sides = [
+        _place_content(side) if side is not None and _says_something(side) else None
+        for side in (was, fact)
+    ]
+    return sides[0] != sides[1]
+
+
+def _says_something(fact: PlaceFact) -> bool:
+    """Say whether a fact holds more than that somebody spoke of its place."""
+    silent = PlaceFact(
+        place=fact.place, basis=fact.basis, source=fact.source, url=fact.url, at=fact.at
+    )
+    return replace(fact, target=None, checked_at=None) != silent
+
+
+_UNTOLD: Final = ("source", "url", "at", "target", "checked_at")
+"""Who said or found it last, and when, is no change of what is known."""
+
+
+def _place_content(fact: PlaceFact) -> dict[str, Json]:
+    content: dict[str, Json] = to_json(fact)
+    for key in _UNTOLD:
+        del content[key]
+    return content
+
+
+def _turns(before: Beta, after: Beta) -> _Turns:
+    turns: _Turns = {}
+    for platform, state in after.platforms.items():
+        old = _state_content(before.platforms.get(platform, PlatformState()))
+        new = _state_content(state)
+        keys = sorted(key for key in new if old[key] != new[key])
+        if keys:
+            turns[platform] = {key: old[key] for key in keys}, {key: new[key] for key in keys}
+    return turns
 
 
 def _origin(found: Derived, field: str) -> dict[str, Any]:
@@ -770,15 +691,17 @@ def _content(beta: Beta) -> dict[str, Json]:
     content: dict[str, Json] = to_json(beta)
     for key in _VOLATILE:
         del content[key]
+    del content["exceptions"]  # they follow from the places
     content["platforms"] = {
         platform: _state_content(state) for platform, state in beta.platforms.items()
     }
+    content["places"] = [_place_content(fact) for fact in beta.places if _says_something(fact)]
     return content
 
 
 def _state_content(state: PlatformState) -> dict[str, Json]:
     content: dict[str, Json] = to_json(state)
-    del content["checked_at"]
+    del content["checked_at"], content["target"]
     return content
 
 
@@ -786,6 +709,8 @@ def snapshot_of(claims: Iterable[Claim], as_of: datetime, now: datetime) -> Snap
     """Derive a whole snapshot from claims alone: the bundled catalog where no registry is at hand."""
     by_feature: dict[str, dict[str, list[Claim]]] = {}
     for claim in claims:
+        if is_no_beta(claim.beta):
+            continue
         made = by_feature.setdefault(parse(claim.beta).feature, {})
         made.setdefault(claim.beta, []).append(claim)
     found = {

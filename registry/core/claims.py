@@ -3,12 +3,16 @@
 One table for everything that takes claims from outside: the catalog file, an import, and the
 operator's word. What passes here can be stored, derived from and shown without a further look: it is
 no larger than anyone needs, holds no control characters, and its links lead to the web.
+
+What earlier versions wrote is translated here too (`placed`): they named the platform in the field, and kept
+what differs there as one claim on `exceptions`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import date
 from typing import Final
 from urllib.parse import urlsplit
@@ -25,8 +29,9 @@ from registry.core.facts import (
     Json,
 )
 from registry.core.names import NAME_MAX, PLATFORMS, is_well_formed
+from registry.core.places import ANYWHERE, place_of
 
-__all__ = ["FIELDS", "check_claim", "check_value"]
+__all__ = ["FIELDS", "PLACED", "check_claim", "check_value", "is_no_beta", "placed"]
 
 MAX_TEXT: Final = 8_000
 MAX_LABEL: Final = 128
@@ -52,6 +57,7 @@ def check_claim(claim: Claim) -> None:
         ("version", claim.version, _label),
         ("url", claim.url, _web),
         ("quote", claim.quote, _text),
+        ("where", claim.where, _text),
     ):
         if value is not None:
             check(value, what)
@@ -63,6 +69,21 @@ def check_claim(claim: Claim) -> None:
         raise _unknown_field(claim.field)
     if claim.field == "superseded_by" and claim.value == claim.beta:
         raise _invalid("a beta cannot be superseded by itself")
+    _place(claim)
+
+
+def _place(claim: Claim) -> None:
+    """Check where a claim holds: its words, and whether its field can hold for one place only."""
+    if claim.place == ANYWHERE:
+        if claim.field in _ONLY_PLACED:
+            raise _invalid(f"`{claim.field}` needs a place: a platform, or what else limits it")
+        return
+    if claim.field not in PLACED:
+        raise _invalid(f"`{claim.field}` holds everywhere; it can have no place")
+    try:
+        place_of(**asdict(claim.place))
+    except Invalid as error:
+        raise Invalid(error.detail, slug="invalid-claim") from error
 
 
 def check_value(field: str, value: Json) -> None:
@@ -197,18 +218,6 @@ def _object(required: str, **members: _Checker) -> _Checker:
 
 
 _LINKS = _list(_object("beta", beta=_name, endpoint=_or_null(_label)))
-_EXCEPTIONS = _list(
-    _object(
-        "",
-        platform=_or_null(_word(PLATFORMS)),
-        model=_or_null(_label),
-        endpoint=_or_null(_label),
-        status=_or_null(_word(STATUSES)),
-        accepted=_or_null(_flag),
-        source=_text,
-    )
-)
-
 FIELDS: Final[Mapping[str, _Checker]] = {
     "status": _word(STATUSES),
     "header_effect": _word(HEADER_EFFECTS),
@@ -227,11 +236,87 @@ FIELDS: Final[Mapping[str, _Checker]] = {
     "conflicts_with": _LINKS,
     "body_fields": _list(_label),
     "notes": _list(_text),
-    "exceptions": _EXCEPTIONS,
+    "tool_types": _list(_label),
+    "essential": _list(_label),
+    "body_instead": _or_null(_label),
     "current": _flag,
     "listed": _flag,
-    **{f"platforms.{platform}.state": _word(STATES) for platform in PLATFORMS},
-    **{f"platforms.{platform}.names": _list(_name) for platform in PLATFORMS},
-    **{f"platforms.{platform}.accepted": _or_null(_flag) for platform in PLATFORMS},
+    "state": _word(STATES),
+    "names": _list(_name),
 }
 """All fields that a claim can speak of, each with the checker of its values."""
+
+PLACED: Final = frozenset(
+    {"state", "names", "accepted", "status", "announced_on", "deprecated_on", "sunset_on", "ga_on",
+     "retired_on"}
+)  # fmt: skip
+"""Fields that can hold for one place only."""
+
+_ONLY_PLACED: Final = frozenset({"state", "names"})
+
+# --- What is no beta ------------------------------------------------------------------------------
+
+_NO_BETA = re.compile(
+    r"[a-z0-9]+(?:_[a-z0-9]+)*_20[0-9]{6}"  # a tool type, `bash_20241022`
+    r"|(?:bedrock|vertex|anthropic)-[0-9]{4}-[0-9]{2}-[0-9]{2}"  # a version field
+    r"|claude-(?:[0-9]|opus|sonnet|haiku|instant)[a-z0-9.-]*"  # a model
+    r"|[0-9.-]+"  # a date alone
+    r"|beta-feature-name|(?:some-new|my|your|example)-beta(?:-[0-9-]+)?|feature-name-.*",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def is_no_beta(name: str) -> bool:
+    """Say whether a text is something else, whatever source lists it (CONTRACT, section 2, rule 12).
+
+    That is a tool type, a model, the version field of a cloud, or a placeholder of the docs.
+    """
+    return _NO_BETA.fullmatch(name) is not None
+
+
+# --- What earlier versions wrote ------------------------------------------------------------------
+
+_OF_PLATFORM = re.compile(rf"platforms\.({'|'.join(PLATFORMS)})\.(state|names|accepted)")
+
+
+def placed(claims: Iterable[Claim]) -> Iterator[Claim]:
+    """Translate claims of format catalog-1 into such with a place; others pass as they are.
+
+    `platforms.<platform>.<member>` becomes the member at that platform; each member of `exceptions` becomes
+    claims at its place. LiteLLM's null stood as `refused`: a hint, so that nothing is known of the state.
+    Raises `Invalid` for an `exceptions` that is none.
+    """
+    for claim in claims:
+        found = _OF_PLATFORM.fullmatch(claim.field) if isinstance(claim.field, str) else None
+        if found is not None:
+            hint = claim.basis == "litellm" and claim.value == "refused"
+            yield replace(
+                claim,
+                field=found[2],
+                place=place_of(platform=found[1]),
+                value="unknown" if hint else claim.value,
+            )
+        elif claim.field == "exceptions":
+            yield from _exceptions(claim)
+        else:
+            yield claim
+
+
+def _exceptions(claim: Claim) -> Iterator[Claim]:
+    parts = ("platform", "model", "endpoint")
+    listed = claim.value if claim.value is not None else []
+    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+        raise _wrong("exceptions", claim.value, "a list of objects")
+    for item in listed:
+        for part in parts:
+            if item.get(part) is not None:
+                _label(item[part], f"exceptions.{part}")
+        place = place_of(**{part: item.get(part) for part in parts})
+        source = item.get("source")
+        link = isinstance(source, str) and re.match(r"https?://\S+$", source) is not None
+        origin = {"url": source} if link else {"where": source or claim.where}
+        for field in ("accepted", "status"):
+            if item.get(field) is None:
+                continue
+            # A retirement everywhere else is `status` at its place, like a refusal for one model.
+            yield replace(claim, field=field, value=item[field], place=place, **origin)

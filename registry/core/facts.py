@@ -28,6 +28,7 @@ __all__ = [
     "HEADER_EFFECTS",
     "STATES",
     "STATUSES",
+    "UNDATED",
     "Basis",
     "Beta",
     "Claim",
@@ -105,6 +106,9 @@ BASES: Final[tuple[Basis, ...]] = get_args(Basis)
 CONFIDENCES: Final[tuple[Confidence, ...]] = get_args(Confidence)
 EVENT_TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
 
+UNDATED: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""When a claim speaks that states no day: it is newer than nothing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
@@ -112,10 +116,11 @@ class Claim:
 
     `field` is a member of a beta's JSON (`status`, `superseded_by`, `endpoints`), `current` (this beta
     is the current one of its feature), `listed` (a release of the official SDK holds the name: `version`
-    and `at` say which and when), or `platforms.<platform>.<member>` with member `state`, `names` or
-    `accepted`. `value` is JSON in the shape of that member; null says nothing.
-    `at` is the day or moment for which the statement speaks, not when we read it.
-    `until` ends the claim by itself. `place` is where it holds: anywhere, unless its source says less.
+    and `at` say which and when), or `state` or `names` of one place. `value` is JSON in the shape of that
+    member; null says nothing.
+    `at` is the day or moment for which the statement speaks, not when we read it; `UNDATED` where no day
+    is stated. `until` ends the claim by itself. `place` is where it holds: anywhere, unless its source says
+    less. `where` is the heading, entry or path in the source that says it.
     """
 
     beta: str
@@ -130,6 +135,12 @@ class Claim:
     quote: str | None = None
     until: datetime | None = None
     place: Place = ANYWHERE
+    where: str | None = None
+
+    @property
+    def day(self) -> date | None:
+        """The day for which it speaks; None where none is stated."""
+        return None if self.at == UNDATED else self.at.date()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +214,9 @@ class Exception_:  # noqa: N801 - `Exception` is taken, and the contract says `e
     """Where a beta differs from its general facts: None means any."""
 
     platform: str | None = None
+    api: str | None = None
+    hosting: str | None = None
+    region: str | None = None
     model: str | None = None
     endpoint: str | None = None
     status: Status | None = None
@@ -354,11 +368,17 @@ def parse_time(text: str) -> datetime:
 
 
 def to_json(value: Any) -> Json:
-    """Turn any value of this module into JSON in the shape that the API promises."""
+    """Turn any value of this module into JSON in the shape that the API promises.
+
+    The parts of its place stand beside the other members of a `PlaceFact`.
+    """
     if isinstance(value, datetime):
         return rfc3339(value)
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, PlaceFact):
+        rest = {item.name: getattr(value, item.name) for item in fields(value)}
+        return {**to_json(rest.pop("place")), **to_json(rest)}
     if is_dataclass(value) and not isinstance(value, type):
         return {item.name: to_json(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):

@@ -18,7 +18,6 @@ from typing import Final, Literal, get_args
 
 from registry.core.errors import Invalid
 from registry.core.facts import (
-    BASES,
     Basis,
     Beta,
     Json,
@@ -47,6 +46,7 @@ from registry.core.places import (
     may_cover,
     place_of,
 )
+from registry.core.placing import RANK, rank
 from registry.core.spelling import Spellings
 
 __all__ = [
@@ -126,7 +126,6 @@ HOME: Final = Place(platform="anthropic")
 """The place that is meant where none is said."""
 
 _LIVE: Final = ("active", "deprecated")
-_RANK: Final[Mapping[Basis, int]] = {basis: -order for order, basis in enumerate(BASES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,24 +252,24 @@ def severity(verdict: str) -> int:
 # --- What is known at a place ---------------------------------------------------------------------
 
 
-def _weight(
-    fact: PlaceFact, declared: date
-) -> tuple[bool, bool, float, tuple[date, int] | tuple[int, date]]:
-    """Rank the facts that hold at one place.
+def _weight(fact: PlaceFact, broad: PlaceFact | None) -> tuple[bool, bool, float, tuple[int, int]]:
+    """Rank the facts that hold at one place; `broad` is what is declared there of every model.
 
     The operator's word first; then what names the very model or endpoint, unless it is a report that is
-    older than what is declared more broadly; then the basis, where a declaration without a day yields to
-    a dated report; then, of reports, the newer one, else the narrower.
+    older than `broad`; then the basis, where a declaration without a day yields to a dated report and any
+    declaration to a newer, narrower one; then, of reports, the newer one, else the narrower.
     """
-    day = _day(fact)
-    narrow = fact.place.model is not None or fact.place.endpoint is not None
-    if fact.basis == "reported" and day < declared:
-        narrow = False
-    rank: float = _RANK[fact.basis]
-    if fact.basis == "declared" and fact.at is None:
-        rank = _RANK["reported"] - 0.5
-    order = (day, fact.place.parts) if fact.basis == "reported" else (fact.place.parts, day)
-    return fact.basis == "operator", narrow, rank, order
+    day, place = _day(fact), fact.place
+    narrow = place.model is not None or place.endpoint is not None
+    force = rank(fact.basis, fact.at)
+    order = (place.parts, day.toordinal())
+    if fact.basis == "reported":
+        order = (day.toordinal(), place.parts)
+        if broad is not None and day < _day(broad):
+            narrow = False
+        elif broad is not None and day > _day(broad) and place.parts > broad.place.parts:
+            force = (RANK["declared"] + RANK["traffic"]) / 2
+    return fact.basis == "operator", narrow, force, order
 
 
 def _day(fact: PlaceFact) -> date:
@@ -278,14 +277,58 @@ def _day(fact: PlaceFact) -> date:
     return moment.date() if moment is not None else date.min
 
 
-def _deciding(beta: Beta, place: Place) -> PlaceFact | None:
-    """Return the fact that decides the state of a beta at a place."""
+def _deciding(beta: Beta, place: Place) -> tuple[PlaceFact | None, str | None]:
+    """Return the fact that decides the state of a beta at a place, and what contradicts it, in a sentence."""
     here = [fact for fact in beta.places if fact.state != "unknown" and covers(fact.place, place)]
+    found = _found_somewhere(beta, place)
+    if found is not None and not any(rank(f.basis, f.at) >= RANK["probed"] for f in here):
+        here.append(found)
     if len(here) <= 1:
-        return here[0] if here else None
-    broad = [_day(fact) for fact in here if fact.basis == "declared" and fact.place.model is None]
-    declared = max(broad, default=date.min)
-    return max(here, key=lambda fact: _weight(fact, declared))
+        return (here[0], here[0].disputed) if here else (None, None)
+    declared = [
+        fact
+        for fact in here
+        if fact.basis == "declared" and fact.place.model is None and fact.place.endpoint is None
+    ]
+    broad = max(declared, key=_day, default=None)
+    chosen = max(here, key=lambda fact: _weight(fact, broad))
+    return chosen, chosen.disputed or _contradicted(chosen, here)
+
+
+def _contradicted(chosen: PlaceFact, here: Iterable[PlaceFact]) -> str | None:
+    """Say that a public report and what decides do not agree; what was found by asking needs no report."""
+    if chosen.basis not in ("declared", "reported") or chosen.state not in _OPPOSITE:
+        return None
+    for fact in here:
+        told = {chosen.basis, fact.basis}
+        if fact.state == _OPPOSITE[chosen.state] and "reported" in told <= {"declared", "reported"}:
+            return (
+                f"{chosen.state} on {chosen.place} ({_proof(chosen)}), "
+                f"{fact.state} on {fact.place} ({_proof(fact)})."
+            )
+    return None
+
+
+_OPPOSITE: Final[Mapping[State, State]] = {"supported": "refused", "refused": "supported"}
+
+
+def _found_somewhere(beta: Beta, place: Place) -> PlaceFact | None:
+    """Return what targets found where a request does not say its region or hosting.
+
+    A platform supports a beta if any target says so, else what the newest one says counts (rule 3).
+    """
+    found = [
+        fact
+        for fact in beta.places
+        if fact.basis == "probed"
+        and fact.state != "unknown"
+        and fact.place.model is None
+        and fact.place.endpoint is None
+        and (fact.place.region or fact.place.hosting)
+        and not covers(fact.place, place)
+        and may_cover(fact.place, place)
+    ]
+    return max(found, key=lambda fact: (fact.state == "supported", _day(fact)), default=None)
 
 
 def _status_fact(beta: Beta, place: Place) -> PlaceFact | None:
@@ -317,6 +360,7 @@ class _Known:
     accepted: bool | None
     names: tuple[str, ...]
     fact: PlaceFact | None
+    disputed: str | None
     status_fact: PlaceFact | None
     wrong: Literal["refused", "wrong_model", "wrong_endpoint"]
     elsewhere: bool
@@ -324,7 +368,7 @@ class _Known:
 
 
 def _known(beta: Beta, place: Place, stale_on: date | None) -> _Known:
-    fact = _deciding(beta, place)
+    fact, disputed = _deciding(beta, place)
     state: State = fact.state if fact is not None else "unknown"
     maybe: tuple[PlaceFact, ...] = ()
     if state != "refused":
@@ -342,6 +386,9 @@ def _known(beta: Beta, place: Place, stale_on: date | None) -> _Known:
         accepted = _newer_support(fact, _day(status_fact))
     else:  # where its end has passed since these facts were read, nothing is known of it since
         accepted = beta.accepted if beta.status == "retired" else None
+        end = beta.retired_on or beta.status_since or date.min
+        if accepted and any(_newer_support(other, end) for other in beta.places):
+            accepted = None  # which is known of another place
     return _Known(
         beta=beta,
         place=place,
@@ -350,6 +397,7 @@ def _known(beta: Beta, place: Place, stale_on: date | None) -> _Known:
         accepted=accepted,
         names=_names(beta, place),
         fact=fact,
+        disputed=beta.disputed or disputed,
         status_fact=status_fact,
         wrong=_wrong(beta, place, fact),
         elsewhere=elsewhere,
@@ -360,7 +408,7 @@ def _known(beta: Beta, place: Place, stale_on: date | None) -> _Known:
 def _names(beta: Beta, place: Place) -> tuple[str, ...]:
     """Return what to send for a beta at a place: its name there, as far as one is stated."""
     here = [fact for fact in beta.places if fact.names and covers(fact.place, place)]
-    found = max(here, key=lambda f: (_RANK[f.basis], f.place.parts, _day(f)), default=None)
+    found = max(here, key=lambda f: (rank(f.basis, f.at), f.place.parts, _day(f)), default=None)
     return found.names if found is not None else (beta.name,)
 
 
@@ -370,10 +418,12 @@ def _wrong(
     """Say what is wrong where a beta is refused: the place as a whole, or the model or endpoint only."""
     if fact is None or (fact.place.model is None and fact.place.endpoint is None):
         return "refused"
-    whole = _deciding(beta, replace(place, model=None, endpoint=None))
+    whole, _ = _deciding(beta, replace(place, model=None, endpoint=None))
     if whole is not None and whole.state == "refused":
         return "refused"
-    return "wrong_model" if fact.place.model is not None else "wrong_endpoint"
+    here, _ = _deciding(beta, replace(place, endpoint=None))
+    model = here is not None and here.state == "refused" and here.place.model is not None
+    return "wrong_model" if model or fact.place.endpoint is None else "wrong_endpoint"
 
 
 def _status(
@@ -382,22 +432,20 @@ def _status(
     """Return the status at a place, the fact that states it there, and whether it is retired elsewhere.
 
     A retirement that names no place holds for each without newer support of its own; one that probing found
-    holds for what Anthropic runs (rule 4). A sunset that has passed counts where the facts are old (rule 7).
+    holds for the platforms probed (rule 4). A sunset that has passed counts where the facts are old (rule 7).
     """
     own = _status_fact(beta, place)
-    if own is not None and own.status is not None:
-        ended = own.status != "retired" and beta.status == "retired"
-        return own.status, own, ended
-    status = beta.status
+    status = own.status if own is not None and own.status is not None else beta.status
     end = _stated(beta, place, "sunset_on")
     if stale_on is not None and end is not None and end < stale_on and status in _LIVE:
         return "retired", None, False
-    if status != "retired":
-        return status, None, False
-    if beta.basis == "operator":
+    if own is not None:
+        return status, own, status != "retired" and beta.status == "retired"
+    if status != "retired" or beta.basis == "operator":
         return status, None, False
     if beta.basis == "probed":
-        away = place.platform is not None and place.platform not in ANTHROPIC_OPERATED
+        reached = {fact.place.platform for fact in beta.places if fact.basis == "probed"}
+        away = place.platform not in (reached or ANTHROPIC_OPERATED)
         return ("active", None, True) if away else (status, None, False)
     ended_on = beta.retired_on or beta.status_since or date.min
     return ("active", None, True) if _newer_support(fact, ended_on) else (status, None, False)
@@ -407,7 +455,7 @@ def _newer_support(fact: PlaceFact | None, day: date) -> bool:
     """Say whether a place's own evidence of support is newer than a day; a hint is none."""
     if fact is None or fact.state != "supported" or fact.place.platform is None:
         return False
-    return _RANK[fact.basis] >= _RANK["reported"] and _day(fact) > day
+    return RANK[fact.basis] >= RANK["reported"] and _day(fact) > day
 
 
 # --- Judging --------------------------------------------------------------------------------------
@@ -553,6 +601,8 @@ class Judge:
                 )
             )
         issue = _ISSUE_OF.get(verdict)
+        if verdict in FAILS and known.status == "retired":
+            issue = "retired"
         if issue is None and beta.superseded_by and verdict in ("ok", "unproven", "restricted"):
             issue = "superseded"
         fact = known.fact
@@ -778,12 +828,10 @@ def _remarks(known: _Known, *, endpoint_asked: bool) -> Iterable[Warning_]:
     yield from _of_state(known)
     yield from _of_status(known)
     if known.elsewhere:
-        yield Warning_(
-            "retired_elsewhere", f"{beta.name} is retired elsewhere: {beta.status_reason}"
-        )
-    disputed = beta.disputed or (known.fact.disputed if known.fact is not None else None)
-    if disputed:
-        yield Warning_("disputed", f"The evidence contradicts itself: {disputed}")
+        text = f"{beta.name} is retired elsewhere"
+        yield Warning_("retired_elsewhere", _because(text, beta.status_reason))
+    if known.disputed:
+        yield Warning_("disputed", f"The evidence contradicts itself: {known.disputed}")
     if beta.superseded_by and known.status == "active":
         yield Warning_("superseded", f"{beta.superseded_by} replaces {beta.name}.")
     if known.maybe and known.state != "unknown":
@@ -858,7 +906,8 @@ def _of_status(known: _Known) -> Iterable[Warning_]:
     beta, status = known.beta, known.status
     match status:
         case "unverified":
-            yield Warning_("unknown", f"{beta.name} is unverified: {beta.status_reason}")
+            text = _because(f"{beta.name} is unverified", beta.status_reason)
+            yield Warning_("unknown", text)
         case "deprecated":
             end = _stated(beta, known.place, "sunset_on")
             yield Warning_(
@@ -883,12 +932,15 @@ def _of_retired(known: _Known) -> Warning_:
     beta = known.beta
     if not known.accepted:
         when = f" on {beta.retired_on}" if beta.retired_on else ""
-        return Warning_("retired", f"{beta.name} was retired{when}: {beta.status_reason}")
+        return Warning_("retired", _because(f"{beta.name} was retired{when}", beta.status_reason))
     if beta.header_effect == "ignored":
         return Warning_("no_effect", f"{beta.name} is retired: accepted, and without effect.")
-    return Warning_(
-        "deprecated", f"{beta.name} is retired, and still accepted: {beta.status_reason}"
-    )
+    text = _because(f"{beta.name} is retired, and still accepted", beta.status_reason)
+    return Warning_("deprecated", text)
+
+
+def _because(text: str, reason: str) -> str:
+    return f"{text}: {reason}" if reason else f"{text}."
 
 
 def with_conflicts(judged: Sequence[Judgement], place: Place) -> list[Judgement]:

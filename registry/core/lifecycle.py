@@ -26,6 +26,7 @@ __all__ = [
     "TABLE",
     "Observed",
     "Standing",
+    "State",
     "Thresholds",
     "advance",
     "is_against",
@@ -82,6 +83,8 @@ class Standing:
     target: str = ""
     platform: str = "anthropic"
     api: str | None = None
+    hosting: str | None = None
+    region: str | None = None
     model: str = ""
     endpoint: str = ""
     state: State = "unknown"

@@ -42,7 +42,7 @@ APIS: Final[tuple[Api, ...]] = get_args(Api)
 HOSTINGS: Final[tuple[Hosting, ...]] = get_args(Hosting)
 
 DEFAULT_ENDPOINT: Final = "messages"
-MAX_PART: Final = 256
+MAX_PART: Final = 512
 """Characters of a region, model or endpoint."""
 
 

@@ -3,12 +3,13 @@
 Hides how JSON becomes the frozen values of `facts.py`: readers are made once from the types of their
 members, so that a member added there is read and written here without a further line. What is
 read comes from the network or from a cache file and is not trusted: members that are not known
-are ignored (a newer server may send more), a wrong type or an unknown word is refused.
+are ignored (a newer server may send more), a wrong type is refused. A word that is not known here costs
+what it says and no more: the fact of a place whole, since a part of it that is left out would make it wider.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import date, datetime
 from functools import cache
@@ -16,7 +17,9 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from registry.core.errors import Invalid
-from registry.core.facts import Beta, Event, Json, Snapshot, parse_time, to_json
+from registry.core.facts import Beta, Event, Json, PlaceFact, Snapshot, parse_time, to_json
+from registry.core.places import Place, place_of
+from registry.core.placing import for_version_1, from_version_1, shown
 
 __all__ = [
     "beta_from_json",
@@ -34,6 +37,10 @@ class _Rubbish(Exception):
     """A value that does not fit; the message says where it stands and what is wrong."""
 
 
+class _Unknown(_Rubbish):
+    """A word that a newer server may know."""
+
+
 def beta_to_json(beta: Beta) -> dict[str, Json]:
     """Print one beta with the members of the contract ("A beta") and `current`, `changed_at`."""
     printed: dict[str, Json] = to_json(beta)
@@ -43,7 +50,14 @@ def beta_to_json(beta: Beta) -> dict[str, Json]:
 def beta_from_json(data: Json) -> Beta:
     """Read what `beta_to_json` printed. Raises `Invalid` with slug `invalid-snapshot`."""
     beta: Beta = _read(Beta, data, "beta")
-    return beta
+    return _whole(beta, data)
+
+
+def _whole(beta: Beta, data: Mapping[str, Json]) -> Beta:
+    """Show the places by platform, whatever else was sent; a server of version 1 sends no places."""
+    if "places" not in data:
+        return from_version_1(beta)
+    return shown(beta) if beta.places else beta
 
 
 def event_from_json(data: Json) -> Event:
@@ -52,13 +66,23 @@ def event_from_json(data: Json) -> Event:
     return event
 
 
-def snapshot_to_json(snapshot: Snapshot) -> dict[str, Json]:
-    """Print a snapshot; `betas` is a list in the snapshot's order."""
+def snapshot_to_json(snapshot: Snapshot, version: int = 2) -> dict[str, Json]:
+    """Print a snapshot; `betas` is a list in the snapshot's order.
+
+    Version 1 has no `places`, and no word that its readers would refuse or misjudge.
+    """
+    betas = list(snapshot.betas.values())
+    if version == 1:
+        betas = [for_version_1(beta) for beta in betas]
+    printed = [beta_to_json(beta) for beta in betas]
+    if version == 1:
+        for item in printed:
+            del item["places"]
     return {
         "revision": snapshot.revision,
         "as_of": to_json(snapshot.as_of),
         "probed_at": to_json(snapshot.probed_at),
-        "betas": [beta_to_json(beta) for beta in snapshot.betas.values()],
+        "betas": printed,
         "targets": to_json(snapshot.targets),
     }
 
@@ -73,7 +97,7 @@ def snapshot_from_json(data: Json) -> Snapshot:
     listed = data.get("betas")
     if not isinstance(listed, list):
         raise _invalid(f"betas is {_kind(listed)}, not a list")
-    betas = [_read(Beta, member, f"betas[{place}]") for place, member in enumerate(listed)]
+    betas = [_whole(_read(Beta, member, f"betas[{n}]"), member) for n, member in enumerate(listed)]
     by_name = {beta.name: beta for beta in betas}
     if len(by_name) < len(betas):
         raise _invalid("betas holds a name twice")
@@ -124,6 +148,8 @@ def _reader(kind: Any) -> _Reader:
         return _list(_reader(inner[0]))
     if origin is not None and issubclass(origin, Mapping):
         return _mapping(_reader(inner[0]), _reader(inner[1]))
+    if kind is PlaceFact:
+        return _place_fact()
     if is_dataclass(kind):
         return _members(kind)
     return _PLAIN[kind]
@@ -163,8 +189,9 @@ _PLAIN: dict[Any, _Reader] = {
 def _word(words: tuple[Any, ...]) -> _Reader:
     def read(data: Any, where: str) -> Any:
         if not isinstance(data, str) or data not in words:
-            shown = ascii(data[:40]) if isinstance(data, str) else _kind(data)
-            raise _Rubbish(f"{where} is {shown}, not one of {', '.join(words)}")
+            what = ascii(data[:40]) if isinstance(data, str) else _kind(data)
+            unknown = _Unknown if isinstance(data, str) else _Rubbish
+            raise unknown(f"{where} is {what}, not one of {', '.join(words)}")
         return data
 
     return read
@@ -178,21 +205,56 @@ def _list(read: _Reader) -> _Reader:
     def read_all(data: Any, where: str) -> Any:
         if not isinstance(data, list):
             raise _Rubbish(f"{where} is {_kind(data)}, not a list")
-        return tuple(read(member, f"{where}[{place}]") for place, member in enumerate(data))
+        return tuple(_known(read, data, where))
 
     return read_all
+
+
+def _known(read: _Reader, data: list[Any], where: str) -> Iterator[Any]:
+    for place, member in enumerate(data):
+        try:
+            yield read(member, f"{where}[{place}]")
+        except _Unknown:
+            continue
 
 
 def _mapping(read_key: _Reader, read_value: _Reader) -> _Reader:
     def read_all(data: Any, where: str) -> Any:
         if not isinstance(data, Mapping):
             raise _Rubbish(f"{where} is {_kind(data)}, not an object")
-        return {
-            read_key(key, f"a key of {where}"): read_value(value, f"{where}.{key}")
-            for key, value in data.items()
-        }
+        found = {}
+        for key, value in data.items():
+            try:
+                found[read_key(key, f"a key of {where}")] = read_value(value, f"{where}.{key}")
+            except _Unknown:
+                continue
+        return found
 
     return read_all
+
+
+def _place_fact() -> _Reader:
+    """Read a fact whose place stands beside it, flat; one unknown word, and it is lost."""
+    types = get_type_hints(PlaceFact)
+    readers = {m.name: _reader(types[m.name]) for m in fields(PlaceFact) if m.name != "place"}
+    text = _reader(str | None)
+    parts = [part.name for part in fields(Place)]
+
+    def read(data: Any, where: str) -> PlaceFact:
+        if not isinstance(data, Mapping):
+            raise _Rubbish(f"{where} is {_kind(data)}, not an object")
+        try:
+            place = place_of(**{part: text(data.get(part), f"{where}.{part}") for part in parts})
+        except Invalid as error:
+            raise _Unknown(f"{where}: {error.detail}") from None
+        known = {
+            name: read_member(data[name], f"{where}.{name}")
+            for name, read_member in readers.items()
+            if name in data
+        }
+        return PlaceFact(place=place, **known)
+
+    return read
 
 
 def _members(kind: Any) -> _Reader:
@@ -210,12 +272,15 @@ def _members(kind: Any) -> _Reader:
         for name in required:
             if name not in data:
                 raise _Rubbish(f"{where} has no {name}")
-        return kind(
-            **{
-                name: read_member(data[name], f"{where}.{name}")
-                for name, read_member in readers.items()
-                if name in data
-            }
-        )
+        known = {}
+        for name, read_member in readers.items():
+            if name not in data:
+                continue
+            try:
+                known[name] = read_member(data[name], f"{where}.{name}")
+            except _Unknown:
+                if name in required:
+                    raise
+        return kind(**known)
 
     return read

@@ -24,8 +24,10 @@ from datetime import datetime
 from typing import Final
 
 from registry.core.lifecycle import (
+    MIXED_WITHIN,
     Observed,
     Standing,
+    State,
     Thresholds,
     advance,
     is_against,
@@ -35,7 +37,7 @@ from registry.core.lifecycle import (
     would_turn,
 )
 from registry.probing.asking import Line, Progress, Spent, Stop
-from registry.probing.grouping import HEADER_BYTES, Found, batches, halving, naming
+from registry.probing.grouping import HEADER_BYTES, Found, Heard, batches, halving, naming
 from registry.probing.values import (
     ONCE_A_DAY,
     Aside,
@@ -69,7 +71,8 @@ FOR_CONTROLS: Final = 3
 FOR_PARITY: Final = 1
 """A request that is drawn before a decision, so that no alternation of servers falls in with ours."""
 AT_FIRST: Final = 2
-"""Lone refusals that decide of a beta of which nothing is known yet, where the budget allows no more."""
+"""Lone refusals that decide of a beta of which nothing is known yet, where the budget allows no more, and
+nothing was refused and accepted in turn."""
 SOONER: Final = 3
 """Lone refusals that are asked for once a run of them has begun, while the budget allows."""
 SPARE_ROUNDS: Final = 3
@@ -109,7 +112,7 @@ def sweep(
     seconds, and returns True when this process is to end. `rng` draws order and pauses.
     """
     started, retry_after = clock(), None
-    line = Line(sender, platform, model, limits, pause, progress)
+    line = Line(sender, platform, model, limits, pause, progress, wary=memory.wary > 0)
     known = {item.name for item in candidates}
     run = _Sweep(
         line=line,
@@ -135,7 +138,11 @@ def sweep(
         memory = run.remembered()
     except Stop as stop:
         outcome, detail, retry_after = stop.outcome, stop.detail, stop.retry_after
-        memory = replace(memory, missing=memory.missing + 1 if line.missing else 0)
+        memory = replace(
+            memory,
+            missing=memory.missing + 1 if line.missing else 0,
+            wary=MIXED_WITHIN if outcome == "blind" or line.dropped else memory.wary,
+        )
     return Report(
         started_at=started,
         ended_at=clock(),
@@ -159,13 +166,13 @@ class _Proof:
     repeated: bool
 
     def observe(self, run: _Sweep) -> tuple[Observation, ...]:
-        """Make the observations: the one place. What moves a state without being confirmed is an error."""
+        """Make the observations: the one place. What would move a state without being confirmed is left out."""
         made = []
         for name, heard in run.found.items():
             refusals = run.refusals(name)
-            if run.moves(name):
-                assert self.repeated, "controls are repeated before anything is told"
-                assert not is_against(heard.verdict) or refusals >= run.needed(name), name
+            confirmed = not is_against(heard.verdict) or refusals >= run.needed(name)
+            if run.moves(name) and not (self.repeated and confirmed):
+                continue
             made.append(
                 Observation(
                     beta=name, verdict=heard.verdict, http_status=heard.status,
@@ -177,7 +184,10 @@ class _Proof:
 
 @dataclass(slots=True)
 class _Sweep:
-    """The state of one sweep. `left` are betas that it could not find out about within its budget."""
+    """The state of one sweep. `left` are betas that it could not find out about within its budget.
+
+    `passable` are groups that passed where a longer header does not.
+    """
 
     line: Line
     items: dict[str, Candidate]
@@ -192,6 +202,7 @@ class _Sweep:
     found: Found = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     names_few: bool = False
+    passable: list[set[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     # --- What an answer means for a beta ----------------------------------------------------------
@@ -200,11 +211,11 @@ class _Sweep:
         return self.items[name].standing
 
     def turning(self) -> list[str]:
-        """Return the betas whose answer speaks against their state, those nearest to a decision first."""
+        """Return the betas whose refusal moves anything, those nearest to a decision first."""
         names = [
             name
             for name, heard in self.found.items()
-            if is_against(heard.verdict) and would_turn(self.standing(name), heard.verdict)
+            if is_against(heard.verdict) and self.moves(name)
         ]
         self.rng.shuffle(names)
         return sorted(names, key=lambda name: -self.standing(name).count)
@@ -231,7 +242,8 @@ class _Sweep:
         """Return how many lone refusals it takes to tell this beta's refusal."""
         if name in self.believed or not self.decides(name):
             return 1
-        if self.standing(name).state == "unknown":
+        noisy = any(heard.verdict == "mixed" for heard in self.found.values())
+        if self.standing(name).state == "unknown" and not noisy:
             return min(AT_FIRST, self.limits.confirmations)
         return self.limits.confirmations
 
@@ -254,6 +266,7 @@ class _Sweep:
             self._find(first)
             if wanted and self.turning():
                 self._find([name for name in here if name not in wanted])
+            self._learn_bounds()
         except Spent:
             pass
         if not line.control_held:
@@ -275,11 +288,12 @@ class _Sweep:
             self.left |= asked - set(self.found)
 
     def _find_all(self, names: Sequence[str], asked: set[str]) -> None:
-        apart = not self.named or self.memory.names_few
+        few = not self.named or self.memory.names_few
         aside = [name for name in names if name in self.memory.aside]
         resting = {name for name in aside if self.memory.aside[name].rests(self.now)}
-        doubted = [name for name in names if apart and self._is_doubted(name)]
-        suspects = [name for name in names if apart and self._is_suspect(name)]
+        apart = [name for name in names if few or name in self.memory.apart]
+        doubted = [name for name in apart if self._is_doubted(name)]
+        suspects = [name for name in apart if self._is_suspect(name)]
         by_itself = {*aside, *doubted, *suspects}
         # Those not chosen in this sweep are not left over: their turn comes.
         asked -= resting | set(doubted)
@@ -379,6 +393,7 @@ class _Sweep:
             against = {name for name, it in self.found.items() if is_against(it.verdict)}
             lost = self._guarded(name for name in self.items if name in self.left | against)
             return "mass_change", self._about_mass(), (), tuple(sorted(lost))
+        self._doubt_foreign()
         self._note_aside()
         self._note_mixed()
         if self.left:
@@ -440,12 +455,22 @@ class _Sweep:
         """Ask a beta alone, and let this answer count; one that was refused and accepted is mixed."""
         self.line.path = self.items[name].path
         before, heard = self.found[name], self.line.ask((name,))
+        against = [it for it in self.line.alone[name] if is_against(it.verdict)]
         if heard.verdict == "accepted":
-            self.found[name] = replace(heard, verdict="mixed")
-        elif is_against(heard.verdict) or not self.refusals(name):
-            self.found[name] = heard
+            self.found[name] = replace(
+                heard, verdict="mixed"
+            )  # also when nothing more can be asked
+            self.found[name] = self.found[name] if self.line.is_taken(name) else before
+        elif against:
+            self.found[name] = _prevailing(against, self.standing(name).toward)
         else:
-            self.found[name] = before
+            self.found[name] = heard
+
+    def _doubt_foreign(self) -> None:
+        """Count a refusal that names only others for the beta sent alone if what is sent without it passes."""
+        for name, heard in self.found.items():
+            if heard.foreign and not any(name not in names for names in self.line.passed):
+                self.found[name] = replace(heard, verdict="inconclusive")
 
     def _is_lost(self, name: str) -> bool:
         """Say whether a beta's loss is confirmed: alone, in this sweep or, if unasked, in an earlier one."""
@@ -517,13 +542,16 @@ class _Sweep:
                 self._drop(name)
 
     def _may_decide(self, asked: Sequence[str], unknown: Sequence[str]) -> bool:
-        """Say whether enough is known to exclude a mass change: `unknown` could not be asked alone."""
-        if set(self._guarded(self.left)) - set(unknown):
-            return False
+        """Say whether enough is known to exclude a mass change: `unknown` could not be asked alone.
+
+        Of what the search left over nothing is known, so all of it may be lost.
+        """
         lost = sum(map(self._is_lost, self._guarded(self.items)))
+        left = [name for name in self._guarded(self.left) if name not in unknown]
         tried = self._guarded(asked)
         share = sum(map(self._is_lost, tried)) / len(tried) if tried else 0.0
-        return lost + share * len(self._guarded(unknown)) <= self._most()
+        more = share * len(self._guarded(unknown)) + sum(not self._is_lost(name) for name in left)
+        return lost + more <= self._most()
 
     def _is_open(self, name: str) -> bool:
         verdict = self.found[name].verdict if name in self.found else "inconclusive"
@@ -670,21 +698,49 @@ class _Sweep:
             open=() if self.named else tuple(sorted(unclear)),
             aside={name: item for name, item in aside.items() if name in self.items},
             names_few=self.names_few,
+            wary=MIXED_WITHIN if self.line.dropped else max(0, self.memory.wary - 1),
+            apart=tuple(sorted(filter(self._is_apart, self.items))),
         )
 
-    def _with_bounds(self) -> Memory:
-        """Learn how long a header may be, where a group failed of which each part passed."""
+    def _is_apart(self, name: str) -> bool:
+        """Say whether the last lone refusal of a beta, in this sweep or before, did not name it."""
+        if heard := self.line.alone.get(name):
+            return is_against(heard[-1].verdict) and not heard[-1].names
+        return name in self.memory.apart and (self._is_doubted(name) or self._is_suspect(name))
+
+    def _learn_bounds(self) -> None:
+        """Learn how long a header may be, where a group fails again of which each part passed."""
         passed = [set(names) for names in self.line.passed]
         for names, by_size in self.line.failed:
             inner = [part for part in passed if part < set(names)]
             if by_size and inner and set(names) <= set().union(*inner):
-                largest = max(inner, key=len)
-                return replace(
-                    self.memory,
-                    max_names=len(largest) + 1,
-                    max_bytes=max(sum(len(name) + 1 for name in part) for part in inner) + 64,
-                    learned_at=self.now,
-                )
+                self.line.path = self.items[names[0]].path
+                if self.line.ask(names).verdict == "inconclusive":
+                    self.passable = inner
+                return
+
+    def _with_bounds(self) -> Memory:
+        if self.passable:
+            return replace(
+                self.memory,
+                max_names=max(map(len, self.passable)) + 1,
+                max_bytes=max(sum(len(name) + 1 for name in part) for part in self.passable) + 64,
+                learned_at=self.now,
+            )
         if self.memory.learned_at and self.now - self.memory.learned_at >= ONCE_A_DAY:
             return replace(self.memory, max_names=None, max_bytes=None, learned_at=None)
         return self.memory
+
+
+def _prevailing(against: Sequence[Heard], toward: State | None) -> Heard:
+    """Return the last of those lone refusals of which there are more: for everybody, or for this key.
+
+    Of as many the sweeps before decide, else the last.
+    """
+    limited = [heard for heard in against if heard.verdict == "restricted"]
+    others = [heard for heard in against if heard.verdict != "restricted"]
+    if len(limited) != len(others):
+        return max(limited, others, key=len)[-1]
+    if toward in ("refused", "restricted"):
+        return (limited if toward == "restricted" else others)[-1]
+    return against[-1]

@@ -28,6 +28,8 @@ SWEEP_RETRIES: Final = 8
 """Retries in a sweep, and one more for every third request."""
 LOST_AFTER: Final = 3
 """Sweeps in a row that do not find a proven endpoint, before another one is tried."""
+TAKEN_TRIES: Final = 4
+"""Requests that may tell whether an acceptance is one of the beta that was sent."""
 ECHO: Final = 5
 """A refusal that names all of more than so many betas tells nothing of any one of them."""
 
@@ -61,7 +63,9 @@ class Spent(Exception):
 class Line:
     """The line to one upstream for one sweep. `reserve` requests are kept for what must come later.
 
-    `expected` are the betas whose refusal is no surprise.
+    `expected` are the betas whose refusal is no surprise. `wary`: headers were dropped on the way lately;
+    `dropped`: one was in this sweep. Once something was accepted (`answered`), one answer about the
+    credential is not believed.
     """
 
     sender: Sender
@@ -83,6 +87,9 @@ class Line:
     passed: list[tuple[str, ...]] = field(default_factory=list)
     missing: bool = False
     expected: frozenset[str] = frozenset()
+    wary: bool = False
+    dropped: bool = False
+    answered: bool = False
     _trouble: bool = False
     _control: str = ""
     _last: Meaning | None = None
@@ -101,15 +108,24 @@ class Line:
             if len(names) == 1 and not control:
                 self.sender.close()
             raw, meaning = self._send(sent)
+            if not names and attempt == 0 and self._is_odd(meaning, control=control):
+                continue
             if meaning.verdict != "inconclusive":
                 break
             if not names:
-                if meaning.reason == "request":
+                if meaning.reason == "request" and (attempt or not self.answered):
                     break
                 self._wait_or_stop(meaning, raw, attempt)
             elif not self._wait_or_blame(meaning, raw, attempt, tries):
                 break
         return self._heard(names, meaning, raw.status, control=control)
+
+    def _is_odd(self, meaning: Meaning, *, control: bool) -> bool:
+        """Say whether an answer speaks of a beta where none was sent that exists."""
+        sensible = (
+            ("accepted", "inconclusive", "refused") if control else ("accepted", "inconclusive")
+        )
+        return meaning.verdict not in sensible
 
     def _send(self, sent: Sequence[str]) -> tuple[Raw, Meaning]:
         if self.requests >= self.limits.max_requests - self.reserve:
@@ -126,7 +142,7 @@ class Line:
         wait = _retry_after(raw.headers)
         self.retries += 1
         if (
-            meaning.reason in ("auth", "billing")
+            (meaning.reason in ("auth", "billing") and (attempt or not self.answered))
             or attempt == MAX_RETRIES
             or self._impatient()
             or (wait is not None and wait > MAX_WAIT)
@@ -178,11 +194,11 @@ class Line:
         if control and verdict == "refused":
             held = self._control in told
             self.control_held = self.control_held or held
-            self.names_refused = True if held else self.names_refused if told else False
-        if len(names) == 1 and verdict == "refused" and told and not named:
-            verdict = "inconclusive"  # it refuses something else
+            self.names_refused = True if held else self.names_refused if named else False
+        foreign = len(names) == 1 and verdict == "refused" and bool(told) and not named
         self.progress(self.requests, f"{len(names)} betas: {meaning.verdict}")
-        heard = Heard(verdict, named, status, meaning.message, meaning.request_id)
+        heard = Heard(verdict, named, status, meaning.message, meaning.request_id, foreign)
+        self.answered = self.answered or verdict == "accepted"
         if names:
             self._note(tuple(names), heard, control=control)
         return heard
@@ -191,7 +207,7 @@ class Line:
         if len(names) == 1 and not control:
             self.alone.setdefault(names[0], []).append(heard)
         if heard.verdict == "accepted":
-            self.passed.append(names)
+            self.passed += () if control else (names,)
         elif not is_against(heard.verdict):
             large = heard.status in (413, 414, 431, 494) or bool(_TOO_LARGE.search(heard.message))
             spoke = self._last is not None and self._last.reason == "request"
@@ -260,6 +276,24 @@ class Line:
     def named_control(self) -> bool:
         """Say whether the last refusal named the control name."""
         return self._last is not None and self._control in self._last.refused
+
+    def is_taken(self, name: str) -> bool:
+        """Say whether the acceptance of a beta that was just sent alone is one of this beta.
+
+        Over the same connection it is sent again, with a never-issued name. When that is accepted, the header
+        was dropped on the way, and nothing is proven. A refusal proves it, but where headers were dropped
+        lately it must not name the beta too; where refusals name nothing, any of them will do.
+        """
+        named = False
+        for _ in range(TAKEN_TRIES):
+            heard = self.ask((name,), control=True)
+            if heard.verdict == "accepted":
+                self.dropped = True
+                return False
+            if is_against(heard.verdict) and not (heard.names and self.wary):
+                return True
+            named = named or bool(heard.names)
+        return not named
 
     def repeat_controls(self) -> None:
         """Both once more, over a new connection, before anything that turned is believed."""

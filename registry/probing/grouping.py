@@ -36,13 +36,17 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What an answer meant for a batch. `names` are those that it named, of the ones that were sent."""
+    """What an answer meant for a batch. `names` are those that it named, of the ones that were sent.
+
+    `foreign`: one beta was sent alone, and the refusal names only others.
+    """
 
     verdict: Observed
     names: tuple[str, ...] = ()
     status: int | None = None
     message: str = ""
     request_id: str | None = None
+    foreign: bool = False
 
 
 Found = dict[str, Heard]

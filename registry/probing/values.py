@@ -113,7 +113,9 @@ class Memory:
 
     `endpoint` is where both controls held, `missing` counts the sweeps in a row in which it was not found.
     `open` are the betas among which a search for unnamed refusals goes on. `names_few`: a refusal does
-    not name all that it refuses. `max_names` and `max_bytes` of a header were learned at `learned_at`.
+    not name all that it refuses; `apart` are those whose own refusal does not name them, so that in a group
+    they would cost a search. `wary` counts the sweeps for which it is remembered that a never-issued name
+    was accepted. `max_names` and `max_bytes` of a header were learned at `learned_at`.
     """
 
     endpoint: str | None = None
@@ -121,6 +123,8 @@ class Memory:
     open: tuple[str, ...] = ()
     aside: Mapping[str, Aside] = field(default_factory=lambda: MappingProxyType({}))
     names_few: bool = False
+    apart: tuple[str, ...] = ()
+    wary: int = 0
     max_names: int | None = None
     max_bytes: int | None = None
     learned_at: datetime | None = None
@@ -135,6 +139,7 @@ def read_memory(held: Mapping[str, Json]) -> Memory:
     learned = held.get("learned_at")
     made = {
         "open": tuple(held.get("open", ())),
+        "apart": tuple(held.get("apart", ())),
         "aside": aside,
         "learned_at": parse_time(learned) if learned else None,
     }

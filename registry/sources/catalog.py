@@ -1,9 +1,11 @@
 """The catalog: facts that people gathered, bundled with every release or read from a URL.
 
-The format is one JSON object, `{"format": "beta-registry/catalog-1", "as_of": ..., "claims": [...]}`,
+The format is one JSON object, `{"format": "beta-registry/catalog-2", "as_of": ..., "claims": [...]}`,
 with one claim a line, so that two versions can be compared by eye. A claim's members are those of
-`facts.Claim`; what has its default value is left out. The same format carries a whole registry from
-one place to another (`export`, `import`), so writing and reading it loses nothing.
+`facts.Claim`; what has its default value is left out. Of a place only what is said stands there,
+`{"platform":"vertex"}`; `at` is null where no day is stated, and `"unsourced": true` marks a claim that cites
+nothing. The same format carries a whole registry from one place to another (`export`, `import`), so writing
+and reading it loses nothing. Format 1, which named platforms in the field, is read too.
 
 A catalog read as a source only says what anyone could know: the operator's word, what was probed
 with some key, and who uses what speak for the registry that they come from, and are left out.
@@ -14,14 +16,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, asdict, fields, replace
 from datetime import UTC, datetime, time
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from registry.core.claims import check_claim
+from registry.core.claims import check_claim, placed
 from registry.core.errors import Invalid
-from registry.core.facts import Claim, Cost, Finding, Json, parse_time, rfc3339
+from registry.core.facts import UNDATED, Claim, Cost, Finding, Json, parse_time, rfc3339
+from registry.core.places import Place, place_of
 from registry.sources import MAX_DOCUMENT, Document, Progress, SourceError, fetch, shown
 
 if TYPE_CHECKING:
@@ -29,13 +32,15 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "CatalogSource", "bundled_catalog", "dump_catalog", "parse_catalog"]
 
-FORMAT: Final = "beta-registry/catalog-1"
+FORMAT: Final = "beta-registry/catalog-2"
 """Raise the number whenever a reader of the old format would misread or refuse the new one."""
+
+_READ: Final = (FORMAT, "beta-registry/catalog-1")
 
 MAX_CLAIMS: Final = 200_000
 
 _BUNDLED: Final = "bundled"
-_LOCAL: Final = frozenset({"operator", "probed", "usage"})
+_LOCAL: Final = frozenset({"operator", "probed", "traffic", "usage"})
 """Bases that speak only for the registry in which they were learned."""
 
 
@@ -143,7 +148,13 @@ def _to_json(claim: Claim) -> dict[str, Json]:
         value = getattr(claim, name)
         if name in _DEFAULTS and value == _DEFAULTS[name]:
             continue
+        if isinstance(value, Place):
+            value = {part: word for part, word in asdict(value).items() if word is not None}
         made[name] = _moment(value) if isinstance(value, datetime) else value
+    if claim.day is None:
+        made["at"] = None
+        if claim.url is None:
+            made["unsourced"] = True
     return made
 
 
@@ -160,7 +171,7 @@ def parse_catalog(text: str | bytes) -> tuple[datetime, tuple[Claim, ...]]:
     sentence that names the first claim that cannot be used, and why.
     """
     data = _load(text)
-    if data.get("format") != FORMAT:
+    if data.get("format") not in _READ:
         raise _invalid(f"its format is {_shown(data.get('format'))}, not {FORMAT}")
     try:
         as_of = _parse_moment(data.get("as_of"), "as_of")
@@ -169,7 +180,8 @@ def parse_catalog(text: str | bytes) -> tuple[datetime, tuple[Claim, ...]]:
     listed = data.get("claims")
     if not isinstance(listed, list) or len(listed) > MAX_CLAIMS:
         raise _invalid(f"its claims are not a list of at most {MAX_CLAIMS:,}")
-    return as_of, tuple(_claim(number, member) for number, member in enumerate(listed, start=1))
+    read = (_claim(number, member) for number, member in enumerate(listed, start=1))
+    return as_of, tuple(claim for several in read for claim in several)
 
 
 def _load(text: str | bytes) -> dict[str, Json]:
@@ -191,16 +203,17 @@ def _load(text: str | bytes) -> dict[str, Json]:
     return data
 
 
-def _claim(number: int, data: Json) -> Claim:
-    """Read the claim that stands at `number`, counted from 1."""
+def _claim(number: int, data: Json) -> list[Claim]:
+    """Read what stands at `number`, counted from 1: one claim, or several that format 1 wrote as one."""
     try:
-        claim = _read_claim(data)
-        check_claim(claim)
+        claims = list(placed([_read_claim(data)]))
+        for claim in claims:
+            check_claim(claim)
     except Invalid as error:
         beta = data.get("beta") if isinstance(data, dict) else None
         named = f" ({_shown(beta)})" if isinstance(beta, str) else ""
         raise _invalid(f"claim {number}{named} is wrong: {_inside(error)}") from error
-    return claim
+    return claims
 
 
 def _read_claim(data: Json) -> Claim:
@@ -210,14 +223,29 @@ def _read_claim(data: Json) -> Claim:
     for name in _REQUIRED:
         if name not in data:
             raise Invalid(f"It has no `{name}`.")
-    unknown = sorted(set(data) - set(_MEMBERS))
+    unknown = sorted(set(data) - set(_MEMBERS) - {"unsourced"})
     if unknown:
         raise Invalid(f"It has a member {_shown(unknown[0])} that no claim has.")
     made = dict(data)
-    made["at"] = _parse_moment(data["at"], "at")
+    unsourced = made.pop("unsourced", False)
+    if unsourced is not (made["at"] is None and made.get("url") is None):
+        raise Invalid("`unsourced` is true exactly where a claim has neither `at` nor `url`.")
+    made["at"] = UNDATED if data["at"] is None else _parse_moment(data["at"], "at")
+    made["place"] = _read_place(data.get("place", {}))
     if data.get("until") is not None:
         made["until"] = _parse_moment(data["until"], "until")
     return Claim(**cast(Any, made))
+
+
+_PARTS: Final = frozenset(part.name for part in fields(Place))
+
+
+def _read_place(data: Json) -> Place:
+    if not isinstance(data, dict) or not set(data) <= _PARTS:
+        raise Invalid(f"`place` must be an object of {', '.join(sorted(_PARTS))}.")
+    if not all(isinstance(word, str) and word for word in data.values()):
+        raise Invalid("`place` holds what is said only, each part as text.")
+    return place_of(**data)
 
 
 def _parse_moment(value: Json, what: str) -> datetime:

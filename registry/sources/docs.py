@@ -25,6 +25,7 @@ from urllib.request import url2pathname
 import httpx2
 import yaml
 
+from registry.core.claims import placed
 from registry.core.due import is_due
 from registry.core.facts import Claim, Cost, Finding, Json, State, Status, parse_time, rfc3339
 from registry.core.names import Platform, is_well_formed, normalise_model, parse
@@ -821,7 +822,7 @@ def _claims(known: Mapping[str, Mapping[str, Json]], now: datetime) -> tuple[Cla
                 quote=page["quote"] or None,
             )
             chosen.setdefault((beta, name), claim)
-    return tuple(chosen.values())
+    return tuple(placed(chosen.values()))
 
 
 def _detail(run: _Run, claims: tuple[Claim, ...]) -> str:

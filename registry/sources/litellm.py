@@ -2,8 +2,9 @@
 
 Hidden here: where the file comes from (a URL, a file, or the newest stable `litellm` wheel on the
 package index, of which only the file's own bytes are read), and how its provider columns map to our
-platforms. The file is a gateway's opinion, so every claim has low confidence: a string says that
-LiteLLM sends the beta there, null that it holds it back, and a name that is missing says nothing.
+places. The file is a gateway's opinion, so every claim has low confidence: a string says that LiteLLM
+sends the beta there. Null says that it holds it back, which is a hint and no refusal: the claim's state is
+`unknown`, its quote tells. A name that is missing says nothing.
 
 The memo keeps the config as it was read, `{"config": {...}, "at": ...}`, so that an export can repeat
 LiteLLM's own words without reading anything again.
@@ -22,27 +23,29 @@ import httpx2
 
 from registry.core.exports import read_litellm
 from registry.core.facts import Claim, Cost, Finding, Json, rfc3339
-from registry.core.names import Platform, is_well_formed, read_header
+from registry.core.names import is_well_formed, read_header
+from registry.core.places import Place
 from registry.sources import Progress, SourceError, fetch, public_url, shown
 from registry.sources.index import File, Wheel, read_project
 
 __all__ = ["MAX_CONFIG", "LiteLLMSource", "finding_of"]
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 """Shape of the memo. Raise it when the file is read differently, to read it again."""
 
 MAX_CONFIG: Final = 4 * 1024 * 1024
 _CONFIG: Final = "anthropic_beta_headers_config.json"
 _PROJECT: Final = "litellm"
 
-_COLUMNS: Final[Mapping[Platform, tuple[str, ...]]] = {
-    "anthropic": ("anthropic",),
-    "foundry": ("azure_ai",),
-    # Bedrock's two APIs. The Converse API (`bedrock_converse`) is no platform of ours.
-    "bedrock": ("bedrock", "bedrock_mantle"),
-    "vertex": ("vertex_ai",),
+_COLUMNS: Final[Mapping[str, Place]] = {
+    "anthropic": Place(platform="anthropic"),
+    "azure_ai": Place(platform="foundry"),
+    "bedrock": Place(platform="bedrock", api="invoke"),
+    "bedrock_converse": Place(platform="bedrock", api="converse"),
+    "bedrock_mantle": Place(platform="bedrock", api="mantle"),
+    "vertex_ai": Place(platform="vertex"),
 }
-_OTHER_COLUMNS: Final = ("bedrock_converse", "databricks")
+_OTHER_COLUMNS: Final = ("databricks",)
 _HEADER_ONLY: Final = "_header_only"
 
 
@@ -173,21 +176,17 @@ def _parse(text: str, place: str) -> Mapping[str, Any]:
     wrong = [name for name in _provider_columns(config) if not isinstance(config[name], dict)]
     if wrong:
         raise SourceError(f"{place}: column {wrong[0]!r} is not an object of name to name or null.")
-    if not any(_column(config, name) for names in _COLUMNS.values() for name in names):
+    if not any(_column(config, name) for name in _COLUMNS):
         raise SourceError(
-            f"{place} has no provider column that is known ({', '.join(_wanted())}); is it "
+            f"{place} has no provider column that is known ({', '.join(_COLUMNS)}); is it "
             "LiteLLM's beta config?"
         )
     return config
 
 
-def _wanted() -> list[str]:
-    return [name for names in _COLUMNS.values() for name in names]
-
-
 def _provider_columns(config: Mapping[str, Any]) -> Iterator[str]:
     """Name the members of the config that must be columns."""
-    providers = {_canonical(config, name) for name in (*_wanted(), *_OTHER_COLUMNS)}
+    providers = {_canonical(config, name) for name in (*_COLUMNS, *_OTHER_COLUMNS)}
     for name in config:
         if name.removesuffix(_HEADER_ONLY) in providers:
             yield name
@@ -216,16 +215,15 @@ class _Word:
 def _claims(
     source: str, config: Mapping[str, Any], origin: _Origin, skipped: _Skipped
 ) -> Iterator[Claim]:
-    for platform, providers in _COLUMNS.items():
+    for provider, place in _COLUMNS.items():
         words: dict[str, list[_Word]] = {}
-        for provider in providers:
-            for name, word in _words(config, provider, skipped):
-                words.setdefault(name, []).append(word)
+        for name, word in _words(config, provider, skipped):
+            words.setdefault(name, []).append(word)
         for name, said in (*words.items(), *_sent_only(words)):
-            for member, value in _meaning(name, said):
+            for field, value in _meaning(name, said):
                 yield Claim(
                     beta=name,
-                    field=f"platforms.{platform}.{member}",
+                    field=field,
                     value=value,
                     source=source,
                     basis="litellm",
@@ -234,6 +232,7 @@ def _claims(
                     version=origin.version,
                     url=origin.url,
                     quote="; ".join(dict.fromkeys(_quote(name, word) for word in said)),
+                    place=place,
                 )
 
 
@@ -267,13 +266,9 @@ def _sent_only(words: Mapping[str, list[_Word]]) -> Iterator[tuple[str, list[_Wo
 
 
 def _meaning(name: str, said: list[_Word]) -> Iterator[tuple[str, Json]]:
-    """Say what the columns of one platform mean together.
-
-    A platform with two APIs supports what one of them takes, as it does for targets
-    (CONTRACT.md section 2, rule 3); the quote keeps what each column said.
-    """
+    """Say what a column means, with the names that it takes in the header only."""
     sending = next((word for word in said if word.sends), None)
-    yield "state", "supported" if sending else "refused"
+    yield "state", "supported" if sending else "unknown"
     if sending and sending.sends != (name,):
         yield "names", list(sending.sends)
 

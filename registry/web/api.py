@@ -198,10 +198,18 @@ def _reads(context: Context) -> APIRouter:
         return answer(request, snapshot, body)
 
     @router.get("/snapshot", responses=schemas.shape(schemas.Snapshot), tags=["clients"])
-    def show_snapshot(request: Request) -> Response:
-        """Everything that resolution needs, for clients that resolve by themselves."""
+    def show_snapshot(
+        request: Request,
+        format: Annotated[
+            int, Query(ge=1, le=999, description="2 has `places`; 1 is for older clients.")
+        ] = 1,
+    ) -> Response:
+        """Everything that resolution needs, for clients that resolve by themselves.
+
+        Whoever asks for a later format than there is gets the latest.
+        """
         snapshot = live.current()
-        return answer(request, snapshot, snapshot_to_json(snapshot))
+        return answer(request, snapshot, snapshot_to_json(snapshot, min(format, 2)))
 
     @router.get("/changelog", responses=schemas.shape(schemas.EventPage), tags=["changelog"])
     def list_events(
@@ -279,9 +287,12 @@ def known_beta(snapshot: Snapshot, name: str) -> Beta:
 def evidence_json(item: catalog.Evidence) -> Json:
     claim = to_json(item.claim)
     del claim["beta"], claim["until"]
+    said = {part: word for part, word in claim.pop("place").items() if word is not None}
     return {
         "id": item.id,
         **claim,
+        "place": said,
+        "at": to_json(item.claim.at) if item.claim.day else None,
         "until": to_json(item.claim.until),
         "observed_at": rfc3339(item.observed_at),
         "withdrawn_at": to_json(item.withdrawn_at),

@@ -1,4 +1,4 @@
-"""What other programs read: the catalog, LiteLLM's beta config, Renovate's datasource.
+"""What other programs read: the catalog, LiteLLM's beta config, allow lists, Renovate's datasource.
 
 They take `?token=`, because those programs send no headers, and none of them is ever redirected. LiteLLM
 gives up after five seconds and then uses a file of its own, so its config is rendered once a snapshot and
@@ -13,9 +13,10 @@ from fastapi import APIRouter, Depends, FastAPI, Path, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from registry.core.errors import Unavailable
-from registry.core.exports import LiteLLM, dump_litellm, litellm, renovate
+from registry.core.errors import NotFound, Unavailable
+from registry.core.exports import LiteLLM, allowlist, dump_litellm, litellm, renovate
 from registry.core.facts import Snapshot
+from registry.core.places import KNOWN_PLACES
 from registry.exchange import litellm_words
 from registry.jobs import export_catalog
 from registry.web import Context, schemas
@@ -41,6 +42,20 @@ class Releases(BaseModel):
     releases: list[Release]
     homepage: str | None = None
     tags: dict[str, str] | None = None
+
+
+class AllowList(BaseModel):
+    """Names by what is known of them at one place; the three lists together are every known name."""
+
+    format: str
+    place: str
+    allow: list[str]
+    deny: list[str]
+    unproven: list[str]
+    rename: dict[str, list[str]]
+    models: dict[str, dict[str, list[str]]]
+    as_of: str
+    revision: int
 
 
 def install(app: FastAPI, context: Context) -> None:
@@ -72,6 +87,18 @@ def install(app: FastAPI, context: Context) -> None:
         """The dates of a feature as versions, for a custom datasource of Renovate's."""
         snapshot = context.live.current()
         return answer(request, snapshot, renovate(snapshot, feature))
+
+    @router.get("/allowlist/{place}.json", responses=schemas.shape(AllowList))
+    def export_allowlist(
+        request: Request, place: Annotated[str, Path(max_length=40, examples=["bedrock-invoke"])]
+    ) -> Response:
+        """Every known name for gateways at a place: taken there, refused there, or nobody knows."""
+        found = KNOWN_PLACES.get(place)
+        if found is None:
+            known = ", ".join(KNOWN_PLACES)
+            raise NotFound(f"{place[:40]!r} is not a place; use one of {known}.")
+        snapshot = context.live.current()
+        return answer(request, snapshot, allowlist(snapshot, found))
 
     app.include_router(router)
 

@@ -100,7 +100,11 @@ class Evidence(BaseModel):
     version: str | None
     url: str | None
     quote: str | None
-    at: str
+    where: str | None = Field(description="Heading, entry or path in the source.")
+    place: dict[str, str] = Field(
+        description="Where it holds: what is said of it; empty is anywhere."
+    )
+    at: str | None = Field(description="The day for which it speaks; null where none is stated.")
     until: str | None
     observed_at: str
     withdrawn_at: str | None
@@ -221,7 +225,10 @@ class Checked(BaseModel):
 
 
 class Amendment(BaseModel):
-    """Facts by the operator's word: any member of a beta that can be stated, and why."""
+    """Facts by the operator's word: any member of a beta that can be stated, and why.
+
+    Each member of `places` says a place and what holds there; null withdraws what was said of it.
+    """
 
     model_config = ConfigDict(
         extra="allow",
@@ -229,6 +236,7 @@ class Amendment(BaseModel):
             "example": {
                 "status": "deprecated",
                 "sunset_on": "2027-01-31",
+                "places": [{"platform": "bedrock", "api": "converse", "state": "refused"}],
                 "reason": "Told by mail.",
             }
         },
@@ -305,6 +313,8 @@ class Target(BaseModel):
     name: str
     platform: str
     api: str | None
+    hosting: str | None
+    region: str | None
     model: str
     endpoint: str
     health: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.core.changes import Derived, derive_feature, diff
-from registry.core.facts import Beta, Claim, Event, to_json
+from registry.core.claims import is_no_beta
+from registry.core.facts import UNDATED, Beta, Claim, Event, to_json
 from registry.core.lifecycle import Standing
+from registry.core.places import Place
 from tests.factories import NOW, claim
 
 X = "thing-2026-01-01"
@@ -159,8 +162,8 @@ def test_sources_that_contradict_each_other_are_disputed() -> None:
     assert known(says("active", "2026-01-01", "docs"), says("ga", "2026-06-01")).disputed is None
 
 
-def test_what_anthropic_runs_inherits_and_others_do_not() -> None:
-    """`aws` and `google-cloud` follow what is declared for `anthropic` until they have their own."""
+def test_nothing_is_inherited_as_support() -> None:
+    """Where a place has no evidence of its own, nothing is known of it."""
     beta = known(
         claim(X, "platforms.anthropic.state", "supported"),
         claim(X, "platforms.aws.state", "refused"),
@@ -169,11 +172,9 @@ def test_what_anthropic_runs_inherits_and_others_do_not() -> None:
     assert states == {
         "anthropic": ("supported", "declared"),
         "aws": ("refused", "declared"),
-        "google-cloud": ("supported", "inferred"),
-        "bedrock": ("unknown", "inferred"),
-        "vertex": ("unknown", "inferred"),
-        "foundry": ("unknown", "inferred"),
+        **dict.fromkeys(("google-cloud", "bedrock", "vertex", "foundry"), ("unknown", "inferred")),
     }
+    assert [str(fact.place) for fact in beta.places] == ["anthropic", "aws"]
 
 
 def test_litellm_holding_a_name_back_is_no_refusal() -> None:
@@ -226,6 +227,158 @@ def test_a_retired_beta_is_supported_nowhere_by_older_words() -> None:
     assert kept.platforms["anthropic"].state == "supported"
 
 
+# --- Places ---------------------------------------------------------------------------------------
+
+CONVERSE = Place(platform="bedrock", api="converse")
+OPUS = Place(platform="vertex", model="claude-opus-4-7")
+
+
+def state(value: str, on: str = "2026-01-01", basis: Any = "declared", **more: Any) -> Claim:
+    """Somebody says of a state on Bedrock's converse, unless another place is named."""
+    made: dict[str, Any] = {"place": CONVERSE, "source": "catalog"} | more
+    return claim(X, "state", value, on=on, basis=basis, **made)
+
+
+undated: Any = replace(state("supported"), at=UNDATED)
+
+PLACE_CASES: list[tuple[str, list[Claim], str, str, bool]] = [
+    ("declared", [state("supported")], "supported", "declared", False),
+    ("a report makes a place refused", [state("refused", basis="reported")], "refused", "reported", False),
+    ("the newest of two reports decides, and it is told",
+     [state("refused", "2026-04-01", "reported"), state("supported", "2026-08-01", "reported")],
+     "supported", "reported", True),
+    ("a report is below what is declared, and is told",
+     [state("supported", "2026-01-01"), state("refused", "2026-08-01", "reported")],
+     "supported", "declared", True),
+    ("what is declared without a day yields to a report",
+     [undated, state("refused", "2026-04-01", "reported")], "refused", "reported", True),
+    ("and to any dated declaration", [undated, state("refused", "2020-01-01")], "refused", "declared", False),
+    ("an older word of the same source is no contradiction",
+     [state("supported", "2026-01-01"), state("refused", "2026-02-01")], "refused", "declared", False),
+    ("traffic outweighs what is declared",
+     [state("supported", "2026-09-01"), state("refused", "2026-08-01", "traffic")],
+     "refused", "traffic", True),
+    ("LiteLLM's null is a hint", [state("refused", basis="litellm")], "unknown", "litellm", False),
+    ("unknown says nothing", [state("supported"), state("unknown", "2026-09-01")],
+     "supported", "declared", False),
+    ("but for the operator", [state("supported"), state("unknown", basis="operator")],
+     "unknown", "operator", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("_why", "claims", "wanted", "basis", "disputed"), PLACE_CASES)
+def test_the_best_evidence_of_a_place_counts_there(
+    _why: str, claims: list[Claim], wanted: str, basis: str, disputed: bool
+) -> None:
+    """Each line is one rule, and holds in any order of the claims."""
+    for order in (claims, claims[::-1]):
+        (fact,) = known(*order).places
+        assert (fact.place, fact.state, fact.basis) == (CONVERSE, wanted, basis)
+        assert bool(fact.disputed) == disputed
+
+
+@pytest.mark.parametrize("platform", ["anthropic", "bedrock"])
+@pytest.mark.parametrize("gate", ["public", "org", "internal", None])
+def test_a_report_from_without_is_no_refusal_where_only_some_have_access(
+    platform: Any, gate: str | None
+) -> None:
+    """On what Anthropic runs, that somebody is refused a gated beta is no news."""
+    made = [state("refused", basis="reported", place=Place(platform=platform))]
+    beta = known(*made, *([claim(X, "gate", gate)] if gate else []))
+    closed = platform == "anthropic" and gate in ("org", "internal")
+    assert beta.places[0].state == ("unknown" if closed else "refused")
+
+
+def test_an_end_at_one_place_acts_only_there() -> None:
+    """Ga, a sunset and a retirement hold where their source states them."""
+    beta = known(
+        says("active", "2026-01-01"),
+        claim(X, "sunset_on", "2026-11-01", place=CONVERSE),
+        claim(X, "status", "ga", place=OPUS),
+        claim(X, "ga_on", "2026-05-01", place=OPUS),
+        claim(X, "sunset_on", "2027-01-01", place=Place(platform="foundry", hosting="azure")),
+    )
+    assert (beta.status, beta.sunset_on, beta.ga_on) == ("active", None, None)
+    found = {str(fact.place): (fact.status, fact.retired_on, fact.ga_on) for fact in beta.places}
+    assert found == {
+        "bedrock (converse)": ("retired", date(2026, 11, 1), None),
+        "vertex for claude-opus-4-7": ("ga", None, date(2026, 5, 1)),
+        "foundry (hosted by Azure)": ("deprecated", None, None),
+    }
+
+
+def test_a_target_speaks_for_its_own_place() -> None:
+    """Its platform, API and region; its model only where it is bound to it."""
+    east: Any = {"target": "e", "platform": "bedrock", "api": "mantle", "region": "us-east-1",
+                 "model": "claude-opus-4-7", "endpoint": "count_tokens", "checked_at": NOW}  # fmt: skip
+    strict: Any = {
+        "target": "v",
+        "platform": "vertex",
+        "endpoint": "count_tokens",
+        "checked_at": NOW,
+    }
+    cases = [
+        (Standing(state="supported", **east), "bedrock (mantle) in us-east-1"),
+        (Standing(state="refused", **east), "bedrock (mantle) in us-east-1"),
+        (Standing(state="refused", model_bound=True, **east),
+         "bedrock (mantle) in us-east-1 for claude-opus-4-7"),
+        (Standing(state="supported", **strict), "vertex"),
+        (Standing(state="refused", **strict), "vertex on count_tokens"),
+        (Standing(target="f", platform="foundry", hosting="azure", state="supported"),
+         "foundry (hosted by Azure)"),
+    ]  # fmt: skip
+    for standing, place in cases:
+        (fact,) = derive_feature({X: []}, NOW, {}, {X: [standing]})[X].beta.places
+        assert (str(fact.place), fact.state, fact.basis) == (place, standing.state, "probed")
+
+
+def test_what_a_target_said_counts_only_while_it_is_configured() -> None:
+    """Its claim alone, without a standing, is history."""
+    said = state("supported", basis="probed", source="target:gone")
+    assert known(said).places == ()
+
+
+def test_a_beta_is_shown_by_platform_as_its_places_allow() -> None:
+    """Parts speak for a platform of which nothing else is known, if they agree; else nobody knows."""
+    invoke = Place(platform="bedrock", api="invoke")
+    both = [state("supported"), state("supported", place=invoke)]
+    assert known(*both).platforms["bedrock"].state == "supported"
+    differ = known(state("refused"), state("supported", place=invoke))
+    assert differ.platforms["bedrock"].state == "unknown"
+    assert [(item.api, item.accepted) for item in differ.exceptions] == [
+        ("converse", False),
+        ("invoke", True),
+    ]
+
+
+def test_a_refusal_at_a_narrower_place_names_it_and_is_no_news_of_the_platform() -> None:
+    """A model or a region that refuses is a change; an API of Bedrock is a place of its own."""
+    general = [claim(X, "platforms.vertex.state", "supported")]
+    (event,) = events(general, [*general, state("refused", place=OPUS)])
+    assert (event.type, event.platform) == ("beta.changed", "vertex")
+    assert event.reason == "Refused on vertex for claude-opus-4-7, declared; was unknown."
+    (event,) = events(
+        general, [*general, state("refused", place=Place(platform="vertex", region="eu"))]
+    )
+    assert event.type == "beta.changed"
+    (event,) = events(BEFORE, [*BEFORE, state("refused")])
+    assert (event.type, event.reason) == (
+        "beta.refused", "Refused on bedrock (converse), declared; was unknown.",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "is_none"),
+    [("bash_20241022", True), ("text_editor_20250124", True), ("bedrock-2023-05-31", True),
+     ("beta-feature-name", True), ("some-new-beta-2026-01-01", True),
+     ("claude-sonnet-4-5-20250929", True), ("2023-06-01", True),
+     ("claude-code-20250219", False), (X, False), ("output-128k-2025-02-19", False)],
+)  # fmt: skip
+def test_tool_types_version_fields_and_placeholders_are_no_betas(name: str, is_none: bool) -> None:
+    """Whatever source lists them."""
+    assert is_no_beta(name) == is_none
+
+
 # --- Events ---------------------------------------------------------------------------------------
 
 
@@ -273,7 +426,35 @@ def test_a_new_beta_is_one_event_with_all_that_is_known() -> None:
     )
 
 
+PLACES = st.sampled_from(
+    [
+        Place(platform="bedrock"),
+        Place(platform="bedrock", api="converse"),
+        Place(platform="bedrock", api="invoke", region="us-east-1"),
+        Place(platform="foundry", hosting="azure"),
+        Place(platform="anthropic", model="claude-opus-4-7"),
+        Place(model="claude-haiku-4-5"),
+    ]
+)
 CLAIMS = st.one_of(
+    st.builds(
+        lambda place, state, basis, on: claim(X, "state", state, place=place, basis=basis, on=on),
+        PLACES,
+        st.sampled_from(["supported", "refused", "restricted", "unknown"]),
+        st.sampled_from(["declared", "reported", "litellm", "operator", "traffic"]),
+        st.dates(date(2026, 1, 1), date(2026, 6, 1)).map(str),
+    ),
+    st.builds(
+        lambda place, field, day: claim(X, field, str(day), place=place),
+        PLACES,
+        st.sampled_from(["sunset_on", "retired_on", "ga_on", "deprecated_on"]),
+        st.dates(date(2026, 1, 1), date(2028, 1, 1)),
+    ),
+    st.builds(
+        lambda place, status: claim(X, "status", status, place=place),
+        PLACES,
+        st.sampled_from(["active", "ga", "retired"]),
+    ),
     st.builds(
         says,
         st.sampled_from(["active", "deprecated", "ga", "retired"]),
@@ -302,17 +483,45 @@ def test_events_laid_over_the_old_state_give_the_new_one(
     """Every change is told, and nothing else: the events are the difference."""
     volatile = ("first_seen", "last_seen", "added_at", "changed_at", "services", "newer", "current")
     replayed, wanted = to_json(known(*before)), to_json(known(*after))
+    for side in (replayed, wanted):
+        side["places"] = {at(fact): told(fact) for fact in side["places"] if says_something(fact)}
     for event in events(before, after):
         assert event.before != event.after
+        for fact in event.before.get("places", ()):
+            del replayed["places"][at(fact)]
         for key, value in event.after.items():
             if key == "platforms":
                 for platform, members in value.items():
                     replayed["platforms"][platform].update(members)
+            elif key == "places":
+                replayed["places"] |= {at(fact): fact for fact in value}
             else:
                 replayed[key] = value
-    for key in volatile:
+    for key in (*volatile, "exceptions"):
         replayed.pop(key), wanted.pop(key)
     assert replayed == wanted
+
+
+def at(fact: Any) -> tuple[Any, ...]:
+    """The place of a printed fact."""
+    return tuple(fact[part] for part in PARTS)
+
+
+def says_something(fact: Any) -> bool:
+    """Whether a printed fact holds more than that somebody spoke of its place."""
+    rest = {key: value for key, value in told(fact).items() if key not in ("state", "basis")}
+    return fact["state"] != "unknown" or any(
+        value not in (None, []) for key, value in rest.items() if key not in PARTS
+    )
+
+
+PARTS = ("platform", "api", "hosting", "region", "model", "endpoint")
+
+
+def told(fact: Any) -> Any:
+    """A printed fact without who said or found it last, and when."""
+    untold = ("source", "url", "at", "target", "checked_at")
+    return {key: value for key, value in fact.items() if key not in untold}
 
 
 @given(st.lists(CLAIMS, max_size=8))

@@ -14,6 +14,7 @@ from registry.core.errors import Invalid, NotFound
 from registry.core.exports import (
     COLUMNS,
     LiteLLM,
+    allowlist,
     differences,
     dump_litellm,
     litellm,
@@ -21,8 +22,9 @@ from registry.core.exports import (
     read_litellm,
     renovate,
 )
-from registry.core.facts import Exception_, PlatformState
+from registry.core.facts import Exception_, PlaceFact, PlatformState
 from registry.core.names import is_well_formed, parse
+from registry.core.places import KNOWN_PLACES, place_of
 from tests.factories import beta, snapshot
 
 X, Y, Z = "thing-2026-01-01", "other-2026-02-02", "alien-2026-03-03"
@@ -78,45 +80,37 @@ def test_retired_names_are_held_back_and_accepted_ga_names_pass() -> None:
     theirs = {provider: {X: X} for provider in COLUMNS}
     dead = beta(X, "retired", state="unknown", accepted=False, retired_on=date(2026, 5, 5))
     assert set(row(X, dead, theirs=theirs).values()) == {None}
-    taken = beta(X, "retired", state="unknown", accepted=True)
+    taken = beta(X, "retired", state="unknown", accepted=True, header_effect="ignored")
     assert row(X, taken)["anthropic"] == X
     assert row(X, taken, theirs=theirs)["databricks"] == X
     ga = beta(X, "ga", state="unknown", accepted=True)
     assert row(X, ga, theirs={"anthropic": {X: None}})["anthropic"] == X
-    refused = beta(X, "ga", state="unknown", accepted=False)
-    assert row(X, refused, theirs=theirs)["anthropic"] is None
 
 
 def test_a_probe_speaks_only_for_the_api_that_it_asked() -> None:
     """Of Bedrock's APIs the others keep LiteLLM's word."""
     theirs = {provider: {X: None} for provider in BEDROCK}
-    probed = beta(X, platforms={"bedrock": on("supported", "probed", target="t")})
-    targets: Any = {"t": {"platform": "bedrock", "api": "mantle", "model": "m", "endpoint": "auto"}}
-    found = row(X, probed, theirs=theirs, targets=targets)
-    assert [found[provider] for provider in BEDROCK] == [None, None, X]
-    targets["t"]["api"] = "invoke"
-    found = row(X, probed, theirs=theirs, targets=targets)
-    assert [found[provider] for provider in BEDROCK] == [X, None, None]
+    for asked, provider in (("invoke", "bedrock"), ("converse", "bedrock_converse"),
+                            ("mantle", "bedrock_mantle")):  # fmt: skip
+        fact = PlaceFact(place=place_of(platform="bedrock", api=asked), state="supported",
+                         basis="probed", target="t")  # fmt: skip
+        known = beta(X, platforms={"bedrock": on()}, places=(fact,))
+        found = row(X, known, theirs=theirs)
+        assert {name for name in BEDROCK if found[name] == X} == {provider}
 
 
-def test_converse_is_held_back_where_litellm_does_so() -> None:
-    """A word on InvokeModel is only the next best there; a refusal and the operator's word hold."""
+def test_a_null_of_litellms_is_a_hint_only() -> None:
+    """What a source says of all of Bedrock's APIs outweighs it."""
     theirs: Any = {"bedrock": {X: X}, "bedrock_converse": {X: None}}
-    cases = [(on("supported"), None), (on("supported", "operator"), X), (on("refused"), None)]
-    for state, expected in cases:
+    for state, expected in ((on("supported"), X), (on("refused"), None), (on(), None)):
         found = row(X, beta(X, platforms={"bedrock": state}), theirs=theirs)
         assert found["bedrock_converse"] == expected
-    theirs["bedrock_converse"][X] = X
-    found = row(X, beta(X, platforms={"bedrock": on("refused")}), theirs=theirs)
-    assert found["bedrock_converse"] is None
 
 
-def test_an_exception_for_a_platform_counts_and_one_for_a_model_does_not() -> None:
+def test_what_one_model_refuses_is_not_held_back() -> None:
     """The filter does not know the model."""
-    platform = Exception_(platform="vertex", accepted=False, source="docs")
     model = Exception_(platform="foundry", model="claude-3", accepted=False, source="docs")
-    found = row(X, beta(X, exceptions=(platform, model)))
-    assert (found["vertex_ai"], found["azure_ai"]) == (None, X)
+    assert row(X, beta(X, exceptions=(model,)))["azure_ai"] == X
 
 
 def test_one_beta_by_many_names_goes_by_one() -> None:
@@ -226,7 +220,7 @@ def test_differences_are_those_that_change_a_request() -> None:
     assert (Y, "vertex_ai") not in found
     refused = found[Y, "anthropic"]
     assert (refused.theirs, refused.ours, refused.own) == (Y, None, True)
-    assert "Refused on anthropic (declared)" in refused.why
+    assert "is refused on anthropic" in refused.why
     assert found[X, "anthropic"].missing
     assert found[Z, "newcomer"].ours is None
     assert differences(known, None, litellm(known)) == ()
@@ -239,6 +233,28 @@ def test_the_later_of_two_files_counts() -> None:
     both = old.updated(new)
     assert both.columns == {"anthropic": {X: None, Y: Y}, "databricks": {Z: Z}}
     assert both.description == "Old."
+
+
+# --- Allow lists ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slug", KNOWN_PLACES)
+def test_an_allow_list_holds_every_name_once(slug: str) -> None:
+    """Taken, refused, or nobody knows; and what differs by model."""
+    model = Exception_(model="claude-3", accepted=False, source="docs")
+    known = snapshot(
+        beta(X, exceptions=(model,)),
+        beta(Y, "retired", state="unknown"),
+        beta(Z, state="unknown"),
+        beta("renamed-2026-01-01", platforms={"vertex": on("supported", names=("other-name",))}),
+    )
+    made = allowlist(known, KNOWN_PLACES[slug])
+    names = [*made["allow"], *made["deny"], *made["unproven"]]
+    assert sorted(names) == sorted({*known.betas, "other-name"})
+    assert (X in made["allow"], made["deny"], Z in made["unproven"]) == (True, [Y], True)
+    assert made["models"] == {"claude-3": {"deny": [X]}}
+    wanted = {"renamed-2026-01-01": ["other-name"]} if slug == "vertex" else {}
+    assert made["rename"] == wanted
 
 
 # --- Renovate -------------------------------------------------------------------------------------

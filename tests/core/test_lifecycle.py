@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -83,6 +83,82 @@ def test_what_it_takes_to_turn(verdicts: str, states: str) -> None:
     assert live(verdicts)[-1] == states
 
 
+def day(number: int) -> datetime:
+    """The moment of one verdict of a row."""
+    return NOW + timedelta(days=number)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "known"),
+    [
+        ("a", {"state": "supported", "since": 0, "accepted_at": 0}),
+        ("ar", {"state": "supported", "since": 0, "accepted_at": 0, "toward": "refused", "count": 1,
+                "of": 3, "count_since": 1}),
+        ("arr", {"state": "supported", "since": 0, "accepted_at": 0, "toward": "refused", "count": 2,
+                 "of": 3, "count_since": 1}),
+        ("arrr", {"state": "refused", "since": 3, "accepted_at": 0}),
+        ("m", {"state": "refused", "since": 0, "model_bound": True}),
+        ("ammm", {"state": "refused", "since": 3, "accepted_at": 0, "model_bound": True}),
+        ("mr", {"state": "refused", "since": 0}),
+        ("ra", {"state": "refused", "since": 0, "accepted_at": 1, "toward": "supported", "count": 1,
+                "of": 2, "count_since": 1, "mixed_since": 1}),
+        ("raa", {"state": "supported", "since": 2, "accepted_at": 2, "mixed_since": 1, "of": 8}),
+        ("raar", {"state": "supported", "since": 2, "accepted_at": 2, "mixed_since": 1,
+                  "toward": "refused", "count": 1, "of": 8, "count_since": 3}),
+        ("ax", {"state": "supported", "since": 0, "accepted_at": 1, "mixed_since": 1, "of": 8}),
+        ("axa", {"state": "supported", "since": 0, "accepted_at": 2, "mixed_since": 1, "of": 8, "calm": 1}),
+        ("axaaaa", {"state": "supported", "since": 0, "accepted_at": 5, "mixed_since": 1, "of": 8,
+                    "calm": 4}),
+        ("axaaaaa", {"state": "supported", "since": 0, "accepted_at": 6}),
+        ("ara", {"state": "supported", "since": 0, "accepted_at": 2, "mixed_since": 2, "of": 8}),
+        ("araar", {"state": "supported", "since": 0, "accepted_at": 3, "mixed_since": 2, "calm": 1,
+                   "toward": "refused", "count": 1, "of": 8, "count_since": 4}),
+        ("araax", {"state": "supported", "since": 0, "accepted_at": 4, "mixed_since": 2, "of": 8}),
+        ("araarrrrrrrr", {"state": "refused", "since": 11, "accepted_at": 3}),
+        ("x", {"accepted_at": 0, "mixed_since": 0, "of": 8}),
+        ("xr", {"accepted_at": 0, "mixed_since": 0, "toward": "refused", "count": 1, "of": 8,
+                "count_since": 1}),
+        ("sss", {"state": "restricted", "since": 0}),
+    ],
+)  # fmt: skip
+def test_all_that_is_kept_of_a_row_of_verdicts(verdicts: str, known: dict[str, Any]) -> None:
+    """Days stand for moments; whatever is not named is as in a new standing."""
+    standing = Standing()
+    for number, letter in enumerate(verdicts):
+        before = standing.state
+        standing, turned = advance(standing, SHORT[letter], LONG, day(number))
+        assert turned is (standing.state != before)
+    moments = {"since", "accepted_at", "count_since", "mixed_since"}
+    given = {key: day(value) if key in moments else value for key, value in known.items()}
+    assert standing == Standing(checked_at=day(len(verdicts) - 1), **given)
+
+
+def test_what_is_left_of_a_standing() -> None:
+    """Of another identity: the state alone; without its run: all but the run."""
+    full = Standing(
+        state="supported", since=day(0), toward="refused", count=2, of=8, count_since=day(2),
+        accepted_at=day(1), checked_at=day(3), mixed_since=day(1), calm=3, excused=True,
+    )  # fmt: skip
+    kept = Standing(state="supported", since=day(0), checked_at=day(3))
+    assert full.reset() == replace(kept, stale=True)
+    assert full.settled() == replace(
+        kept, accepted_at=day(1), mixed_since=day(1), calm=3, excused=True
+    )
+    calm = replace(kept, mixed_since=day(1), calm=4)
+    assert (calm.calmer(), replace(kept, calm=2).calmer()) == (kept, kept)
+    assert calm.contradicted(day(9)) == replace(kept, mixed_since=day(1))
+
+
+@pytest.mark.parametrize(
+    ("state", "turning"),
+    [("unknown", "arsmx"), ("supported", "rsmx"), ("refused", "asx"), ("restricted", "armx")],
+)
+def test_what_speaks_against_a_state(state: Any, turning: str) -> None:
+    """What agrees with it, and what says nothing, needs no second look at the controls."""
+    found = [letter for letter in "arsmx-" if would_turn(Standing(state=state), SHORT[letter])]
+    assert "".join(found) == turning
+
+
 def test_every_transition_is_in_the_table() -> None:
     """States times what can be spoken for."""
     states = ("unknown", "supported", "refused", "restricted")
@@ -121,6 +197,16 @@ def test_no_state_turns_below_its_threshold(verdicts: str) -> None:
         shown = pending(standing)
         assert shown is None or shown["count"] < shown["of"]  # type: ignore[operator]
         assert shown is None or shown["kind"] == "mixed" or shown["count"]
+
+
+def test_a_run_is_pending() -> None:
+    """It says what it speaks for, how far it is, and since when."""
+    standing, _ = advance(Standing(), "accepted", LONG, day(0))
+    assert pending(standing) is None
+    standing, _ = advance(standing, "refused", LONG, day(1))
+    assert pending(standing) == {"kind": "refused", "count": 1, "of": 3, "since": day(1)}
+    back, _ = advance(Standing(state="refused", since=day(0)), "accepted", LONG, day(2))
+    assert pending(back) == {"kind": "supported", "count": 1, "of": 2, "since": day(2)}
 
 
 def test_another_identity_proves_nothing_from_before() -> None:
@@ -211,6 +297,9 @@ def standing(state: Any = "refused", **more: Any) -> Standing:
         ("public", (), [standing(), standing(target="u")], True),
         ("public", (), [standing(), standing("supported", platform="vertex")], True),
         ("public", (), [], False),
+        ("public", ("messages",), [standing(endpoint="models")], False),
+        ("public", ("messages",), [standing(endpoint="count_tokens")], True),
+        ("public", ("count_tokens",), [standing(endpoint="messages")], False),
     ],
 )  # fmt: skip
 def test_when_a_refusal_is_a_retirement(
@@ -228,6 +317,11 @@ def test_what_several_targets_say_of_a_platform() -> None:
     assert platform_state([yes, no]) == yes
     assert platform_state([replace(yes, reliable=False), no]) == no
     assert platform_state([standing("unknown")]) is None
+    first = standing("refused", target="z", checked_at=old)
+    assert platform_state([first, no]) == platform_state([no, first]) == no
+    never = standing("refused", target="z", checked_at=None)
+    assert platform_state([never, no]) == no
+    assert platform_state([never]) == never
     strict = standing("refused", platform="vertex", endpoint="count_tokens")
     assert platform_state([strict]) is None
     assert platform_state([replace(strict, endpoint="messages")]) is not None
@@ -244,3 +338,9 @@ def test_a_mass_change_is_more_than_five_and_a_quarter(held: int, turning: int, 
     verdicts: list[Observed] = ["refused"] * turning
     verdicts += ["accepted"] * (held - turning)
     assert is_mass_change(standings, [*verdicts, *more]) is mass
+
+
+def test_each_standing_has_its_verdict() -> None:
+    """A verdict too few would hide a turn."""
+    with pytest.raises(ValueError, match="shorter"):
+        is_mass_change([standing("supported")] * 2, ["refused"])

@@ -176,6 +176,47 @@ def test_from_unknown_a_refusal_takes_five_too() -> None:
     assert report.outcome == "ok"
 
 
+@pytest.mark.parametrize("few", [1, 4])
+def test_a_refusal_that_names_others_counts_where_something_else_passes(few: int) -> None:
+    """Alone it is X's, whatever it names; but where nothing passes, it is nobody's."""
+
+    def answer(ask: Ask, dead: frozenset[str]) -> Reply:
+        bad = dead.intersection(ask.betas) or [n for n in ask.betas if n.startswith(CONTROL)]
+        return naming(["gateway-flag"]) if bad else accepted()
+
+    some = [held(name, 2) for name in (X, *NAMES[:few])]
+    told = run(Scripted(lambda ask: answer(ask, frozenset({X}))), some)
+    assert (verdicts(told)[X], against(told)) == ("refused", {X})
+    none = run(Scripted(lambda ask: answer(ask, frozenset(NAMES))), some)
+    assert against(none) == set()
+
+
+def test_what_is_accepted_without_its_header_speaks_for_nothing() -> None:
+    """One server drops the header: what it accepts is no contradiction, as the never-issued name tells."""
+    lone = itertools.count()
+    drops: set[int] = set()
+
+    def answer(ask: Ask) -> Reply:
+        if ask.betas == (X,) and next(lone) == 2:
+            drops.add(ask.connection)
+        return accepted() if ask.connection in drops else refusing({X})(ask)
+
+    sender = Scripted(answer)
+    report = run(sender, deciding(X))
+    told = {item.beta: item for item in report.observations}[X]
+    assert (report.outcome, told.verdict, told.confirmations) == ("ok", "refused", 5)
+    assert report.memory.wary > 0
+
+
+def test_a_refused_beta_that_was_coming_back_is_confirmed_too() -> None:
+    """Its refusal ends a run of acceptances, so it is asked alone like any that moves something."""
+    back = held(X, state="refused", toward="supported", count=1, of=2)
+    others = [held(name) for name in NAMES if name != X]
+    sender = Scripted(refusing({X}))
+    assert verdicts(run(sender, [back, *others]))[X] == "refused"
+    assert sender.alone(X)
+
+
 # --- Nothing passes the guards --------------------------------------------------------------------
 
 ANSWERS: dict[str, Callable[[], Reply]] = {
@@ -418,6 +459,32 @@ def test_the_length_of_a_header_is_learned(limit: int) -> None:
     assert second.requests <= 3 + 60 // (limit // 2)
     third = run(Scripted(refusing(())), memory=second.memory)
     assert third.memory.max_names is not None
+
+
+def test_no_length_is_learned_from_an_answer_that_does_not_repeat() -> None:
+    """A few requests with many betas fail, and their parts pass; asked once more, all of it passes."""
+    failing = itertools.count()
+
+    def answer(ask: Ask) -> Reply:
+        if len(ask.betas) > 50 and next(failing) < 3:
+            return Reply(431, {}, b"Request header fields too large")
+        return refusing(())(ask)
+
+    assert run(Scripted(answer)).memory.max_names is None
+
+
+def test_a_restriction_that_names_nothing_costs_no_search_twice() -> None:
+    """It is asked alone, apart from the others."""
+
+    def answer(ask: Ask) -> Reply:
+        if X in ask.betas:
+            return failure(403, "This beta is not supported in your workspace.", "permission_error")
+        return refusing(())(ask)
+
+    first = run(Scripted(answer))
+    assert (verdicts(first)[X], first.memory.apart) == ("restricted", (X,))
+    after = [held(name, state="restricted") if name == X else held(name) for name in NAMES]
+    assert run(Scripted(answer), after, memory=first.memory).requests <= 4
 
 
 # --- Endpoints ------------------------------------------------------------------------------------

@@ -11,4 +11,4 @@ def test_no_false_alarm_and_nothing_missed() -> None:
     assert soak.wrong == []
     assert soak.late == 0
     assert soak.found["beta.retired"] > 3
-    assert soak.outcomes["inconclusive"] > 10
+    assert soak.simulator.count > 4 * 250  # faults: without any, a sweep takes three

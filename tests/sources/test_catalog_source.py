@@ -1,12 +1,9 @@
-"""The catalog: its file format, the source that reads it, and what the bundled one says."""
+"""The catalog: its file format, and the source that reads it."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.core.claims import FIELDS, check_claim, check_value
+from registry.core.claims import FIELDS, PLACED, check_claim, check_value
 from registry.core.errors import Invalid
 from registry.core.facts import (
     BASES,
@@ -28,16 +25,17 @@ from registry.core.facts import (
     HEADER_EFFECTS,
     STATES,
     STATUSES,
+    UNDATED,
     Claim,
     Finding,
     to_json,
 )
-from registry.core.names import PLATFORMS, parse
+from registry.core.names import PLATFORMS
+from registry.core.places import ANYWHERE, APIS, HOSTINGS, Place, endpoint_name
 from registry.sources import SourceError, collect
 from registry.sources.catalog import (
     FORMAT,
     CatalogSource,
-    bundled_catalog,
     dump_catalog,
     parse_catalog,
 )
@@ -80,19 +78,15 @@ moments = st.datetimes(
 links = st.lists(
     st.fixed_dictionaries({"beta": names}, optional={"endpoint": st.none() | labels}), max_size=3
 )
-exceptions = st.lists(
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "platform": st.none() | st.sampled_from(PLATFORMS),
-            "model": st.none() | labels,
-            "endpoint": st.none() | labels,
-            "status": st.none() | st.sampled_from(STATUSES),
-            "accepted": st.none() | st.booleans(),
-            "source": texts,
-        },
-    ),
-    max_size=3,
+words = labels.filter(str.isprintable)
+regions = st.from_regex(r"[a-z]{2}-[a-z]{4,8}-[0-9]", fullmatch=True)
+narrowed = {"region": regions, "model": words, "endpoint": words.map(endpoint_name)}
+places = st.one_of(
+    st.builds(Place, platform=st.sampled_from(PLATFORMS), **narrowed),
+    st.builds(Place, platform=st.sampled_from(PLATFORMS)),
+    st.builds(Place, platform=st.just("bedrock"), api=st.sampled_from(APIS)),
+    st.builds(Place, platform=st.just("foundry"), hosting=st.sampled_from(HOSTINGS)),
+    st.builds(Place, **narrowed),
 )
 flags = st.booleans()
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -106,15 +100,15 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "topic": st.none() | labels,
     "requires": links,
     "conflicts_with": links,
-    "exceptions": exceptions,
     "notes": st.lists(texts, max_size=3),
     **dict.fromkeys(("current", "listed"), flags),
     **dict.fromkeys(("endpoints", "models", "body_fields"), st.lists(labels, max_size=3)),
     **{f"{event}_on": st.none() | days for event in ("announced", "deprecated", "sunset")},
     **{f"{event}_on": st.none() | days for event in ("ga", "retired")},
-    **{f"platforms.{platform}.state": st.sampled_from(STATES) for platform in PLATFORMS},
-    **{f"platforms.{platform}.names": st.lists(names, max_size=3) for platform in PLATFORMS},
-    **{f"platforms.{platform}.accepted": st.none() | flags for platform in PLATFORMS},
+    "state": st.sampled_from(STATES),
+    "names": st.lists(names, max_size=3),
+    "body_instead": st.none() | labels,
+    **dict.fromkeys(("tool_types", "essential"), st.lists(labels, max_size=3)),
 }
 
 
@@ -130,13 +124,21 @@ def claims(draw: st.DrawFn) -> Claim:
         value=value,
         source=draw(labels),
         basis=basis,
-        at=draw(moments),
+        at=draw(moments | st.just(UNDATED)),
         confidence=draw(st.sampled_from(CONFIDENCES)),
         version=draw(st.none() | labels),
         url=draw(st.none() | webs),
         quote=draw(st.none() | texts),
         until=draw(st.none() | moments),
+        where=draw(st.none() | texts),
+        place=draw(_places_of(field)),
     )
+
+
+def _places_of(field: str) -> st.SearchStrategy[Place]:
+    if field not in PLACED:
+        return st.just(ANYWHERE)
+    return places if field in ("state", "names") else st.just(ANYWHERE) | places
 
 
 @settings(deadline=None)
@@ -153,6 +155,41 @@ def test_reading_a_catalog_gives_back_what_was_written(
 def test_every_field_has_a_strategy() -> None:
     """The test above must speak of every field that a claim can have."""
     assert set(VALUES) == set(FIELDS)
+
+
+def test_format_1_is_read_as_claims_with_a_place() -> None:
+    """It named the platform in the field, and kept what differs as one claim on `exceptions`."""
+    url = "https://example.com/notes"
+    lines: list[dict[str, Any]] = [
+        {"field": "platforms.bedrock.state", "value": "refused"},
+        {"field": "platforms.vertex.state", "value": "refused", "basis": "litellm"},
+        {"field": "exceptions", "value": [
+            {"platform": "vertex", "model": "claude-haiku-4-5", "endpoint": None, "status": None,
+             "accepted": False, "source": url},
+            {"platform": None, "model": "claude-opus-5", "endpoint": None, "status": "ga",
+             "accepted": True, "source": "A person."}]},
+    ]  # fmt: skip
+    usual = {"beta": BETA, "source": "catalog", "basis": "declared", "at": "2026-11-23"}
+    old = {"format": "beta-registry/catalog-1", "as_of": "2026-11-23",
+           "claims": [usual | line for line in lines]}  # fmt: skip
+    _, made = parse_catalog(json.dumps(old))
+    assert [(str(one.place), one.field, one.value, one.url, one.where) for one in made] == [
+        ("bedrock", "state", "refused", None, None),
+        ("vertex", "state", "unknown", None, None),
+        ("vertex for claude-haiku-4-5", "accepted", False, url, None),
+        ("every platform for claude-opus-5", "accepted", True, None, "A person."),
+        ("every platform for claude-opus-5", "status", "ga", None, "A person."),
+    ]
+    assert parse_catalog(dump_catalog(AS_OF, made))[1] == made
+
+
+def test_a_claim_that_cites_nothing_says_so_and_has_no_day() -> None:
+    """It is marked in the file, and newer than nothing."""
+    text = dump_catalog(AS_OF, [claim(at=UNDATED)])
+    assert '"at":null' in text
+    assert '"unsourced":true' in text
+    ((_, (read,))) = parse_catalog(text)
+    assert read.day is None
 
 
 def test_other_time_zones_are_the_same_moment() -> None:
@@ -248,8 +285,21 @@ def test_a_file_that_is_no_catalog_is_refused_in_one_sentence(text: str | bytes,
         ({"field": "models", "value": ["a"] * 501}, "500"),
         ({"field": "requires", "value": [{"endpoint": "messages"}]}, "no `beta`"),
         ({"field": "requires", "value": ["files-api-2025-04-14"]}, "requires[0]"),
-        ({"field": "exceptions", "value": [{"model": "x", "what": 1}]}, "exceptions[0]"),
-        ({"field": "exceptions", "value": [{"platform": "mars"}]}, "exceptions[0].platform"),
+        ({"field": "exceptions", "value": [{"model": 7}]}, "exceptions.model"),
+        ({"field": "exceptions", "value": [{"platform": "mars"}]}, "'mars'"),
+        ({"field": "exceptions", "value": {}}, "`exceptions` is an object"),
+        ({"field": "state", "value": "refused"}, "needs a place"),
+        ({"field": "gate", "value": "org", "place": {"platform": "aws"}}, "no place"),
+        ({"place": {"platform": "mars"}}, "'mars'"),
+        ({"place": {"platform": "anthropic", "api": "mantle"}}, "`api` is for bedrock only"),
+        ({"place": {"platform": "vertex", "hosting": "azure"}}, "`hosting` is for foundry only"),
+        ({"place": {"platform": "bedrock", "api": "grpc"}}, "'grpc'"),
+        ({"place": {"planet": "mars"}}, "`place` must be an object"),
+        ({"place": {"platform": None}}, "as text"),
+        ({"place": "bedrock"}, "`place` must be an object"),
+        ({"unsourced": True}, "`unsourced`"),
+        ({"at": None}, "`unsourced`"),
+        ({"at": None, "unsourced": True, "url": "https://x.example"}, "`unsourced`"),
         ({"field": "platforms.bedrock.names", "value": ["a b"]}, "beta name"),
         ({"field": "docs_url", "value": "file:///etc/passwd"}, "https://"),
     ],
@@ -340,7 +390,7 @@ def test_the_bundled_catalog_is_read_once() -> None:
     first = run(CatalogSource())
     assert first.source == CatalogSource.name
     assert first.complete
-    assert len(first.names) == 99
+    assert len(first.names) == 117
     assert first.memo["as_of"] == "2026-11-23"
     assert "99 betas" in first.detail
     again = run(CatalogSource(), first.memo)
@@ -396,245 +446,3 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
     """One sentence, no traceback."""
     with pytest.raises(SourceError, match="Cannot read"):
         run(CatalogSource(str(tmp_path / "none.json")))
-
-
-# --- The bundled facts ----------------------------------------------------------------------------
-
-FACTS = [
-    json.loads(line)
-    for line in (ROOT / "scripts/facts/lifecycles.jsonl").read_text("utf-8").splitlines()
-]
-CURATION = tomllib.loads((ROOT / "scripts/facts/curation.toml").read_text("utf-8"))
-BUNDLED_AS_OF, BUNDLED = parse_catalog(bundled_catalog())
-SAID = {(one.beta, one.field): one for one in BUNDLED}
-
-
-def value(beta: str, field: str) -> Any:
-    """Return what the bundled catalog says last of a field; None if it says nothing."""
-    found = SAID.get((beta, field))
-    return found.value if found else None
-
-
-def test_the_bundled_catalog_is_what_the_script_makes() -> None:
-    """Nobody edits the generated file, and nobody forgets to make it again."""
-    script = ROOT / "scripts" / "build_catalog.py"
-    done = subprocess.run(
-        [sys.executable, str(script), "--check"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_every_record_is_in_the_catalog_once() -> None:
-    """All 99 records are there, and their release dates are those that we parse."""
-    assert sorted({one.beta for one in BUNDLED}) == sorted(record["name"] for record in FACTS)
-    for record in FACTS:
-        assert str(parse(record["name"]).release_date) == record["release_date"]
-
-
-def test_every_bundled_claim_has_its_source_and_confidence() -> None:
-    """A claim that no one can look up, or that is surer than its record, is worth nothing."""
-    records = {record["name"]: record for record in FACTS}
-    rank = {"low": 0, "medium": 1, "high": 2}
-    for one in BUNDLED:
-        record = records[one.beta]
-        assert one.source == "catalog"
-        assert one.basis in ("declared", "sdk")
-        assert rank[one.confidence] <= rank[record["confidence"]]
-        assert one.at <= BUNDLED_AS_OF
-        if any(source.startswith("https://") for source in record["sources"]):
-            assert one.url
-
-
-def test_no_claim_but_of_the_sdk_speaks_of_a_field_twice() -> None:
-    """The catalog is of one mind; only the SDK's releases are several."""
-    fields = [(one.beta, one.field) for one in BUNDLED if one.field != "listed"]
-    assert len(fields) == len(set(fields))
-
-
-STATUS_OF = {"beta": "active", "ga": "ga", "retired": "retired", "deprecated": "deprecated"}
-
-
-@pytest.mark.parametrize("record", FACTS, ids=lambda record: str(record["name"]))
-def test_status_follows_the_mapping_of_the_contract(record: dict[str, Any]) -> None:
-    """beta is active; superseded is active while accepted; thin evidence gives no status at all."""
-    thin = record["confidence"] == "low" or record["gate"] == "product-internal"
-    expected = None if thin else STATUS_OF.get(record["status"])
-    if record["status"] == "superseded":
-        expected = "active" if record["header_still_accepted"] else None
-    assert value(record["name"], "status") == expected
-    assert value(record["name"], "superseded_by") == record["replaced_by"]
-    assert value(record["name"], "accepted") == record["header_still_accepted"]
-
-
-def test_every_beta_that_a_record_needs_or_excludes_is_a_link() -> None:
-    """Prose that begins with the name of a beta must not get lost in the notes."""
-    known = {record["name"] for record in FACTS}
-    for record in FACTS:
-        for kind, field in (("requires", "requires"), ("conflicts", "conflicts_with")):
-            named = {entry.split()[0] for entry in record[kind]} & known
-            linked = {link["beta"] for link in value(record["name"], field) or ()}
-            assert linked == named, record["name"]
-
-
-def test_each_feature_has_at_most_one_current_beta() -> None:
-    """And each of those that the catalog states has a rival of the same feature, or need not be said."""
-    stated = [one.beta for one in BUNDLED if one.field == "current"]
-    assert sorted(stated) == [
-        "code-execution-2025-08-25",
-        "compact-2026-09-04",
-        "fallback-credit-2026-07-01",
-        "mcp-client-2025-11-20",
-        "mcp-tunnels-2026-06-22",
-        "server-side-fallback-2026-07-01",
-        "user-profiles-2026-09-04",
-    ]
-    for name in stated:
-        feature = parse(name).feature
-        rivals = {one.beta for one in BUNDLED if parse(one.beta).feature == feature}
-        live = [beta for beta in rivals if value(beta, "status") == "active"]
-        assert len(live) > 1 or (live and live != [name])
-
-
-def test_only_computer_use_is_left_ambiguous() -> None:
-    """Its date depends on the model; every other feature with several live dates has a current one."""
-    live: dict[str, list[str]] = {}
-    for one in BUNDLED:
-        if one.field == "status" and one.value == "active":
-            live.setdefault(parse(one.beta).feature, []).append(one.beta)
-    stated = {parse(one.beta).feature for one in BUNDLED if one.field == "current"}
-    assert {name for name, betas in live.items() if len(betas) > 1} - stated == {"computer-use"}
-
-
-@pytest.mark.parametrize(
-    ("beta", "expected"),
-    [
-        (
-            "mcp-client-2025-04-04",
-            {
-                "status": "active",
-                "superseded_by": "mcp-client-2025-11-20",
-                "platforms.bedrock.state": "refused",
-                "topic": "mcp-connector",
-            },
-        ),
-        (
-            "mcp-client-2025-11-20",
-            {
-                "status": "active",
-                "current": True,
-                "platforms.bedrock.state": "unknown",
-                "platforms.bedrock.accepted": True,
-                "platforms.foundry.state": "supported",
-                "announced_on": "2025-11-24",
-            },
-        ),
-        (
-            "mcp-client-2026-09-15",
-            {
-                "status": "active",
-                "current": None,
-                "requires": [{"beta": "inline-tools-2026-09-15"}],
-            },
-        ),
-        (
-            "files-api-2025-04-14",
-            {
-                "status": "ga",
-                "ga_on": "2026-08-19",
-                "deprecated_on": "2026-11-16",
-                "header_effect": "changes_response",
-                "accepted": True,
-            },
-        ),
-        (
-            "prompt-caching-2024-07-31",
-            {"status": "ga", "header_effect": "ignored", "ga_on": "2024-12-17"},
-        ),
-        (
-            "output-128k-2025-02-19",
-            {
-                "status": "retired",
-                "retired_on": "2026-02-19",
-                "accepted": True,
-                "header_effect": "ignored",
-            },
-        ),
-        (
-            "structured-outputs-2025-09-17",
-            {
-                "status": "retired",
-                "retired_on": None,
-                "accepted": False,
-                "superseded_by": "structured-outputs-2025-11-13",
-                "platforms.anthropic.state": "refused",
-            },
-        ),
-        ("claude-code-20250219", {"status": None, "gate": "internal", "accepted": True}),
-        ("tools-2024-04-04", {"status": None, "superseded_by": "tools-2024-05-16"}),
-        (
-            "advanced-tool-use-2025-11-20",
-            {
-                "status": "ga",
-                "platforms.bedrock.names": [
-                    "tool-search-tool-2025-10-19",
-                    "tool-examples-2025-10-29",
-                ],
-                "platforms.vertex.state": "supported",
-            },
-        ),
-        (
-            "tool-search-tool-2025-10-19",
-            {"platforms.anthropic.names": ["advanced-tool-use-2025-11-20"]},
-        ),
-        (
-            "managed-agents-2026-04-01",
-            {
-                "header_effect": "required",
-                "platforms.aws.state": "supported",
-                "conflicts_with": [
-                    {"beta": "agent-memory-2026-07-22", "endpoint": "memory_stores"}
-                ],
-            },
-        ),
-        ("mcp-tunnels-2026-06-22", {"platforms.aws.state": "refused", "gate": "org"}),
-        ("computer-use-2025-11-24", {"status": "active", "current": None}),
-        ("oauth-2025-04-20", {"endpoints": None, "header_effect": "required"}),
-        ("oidc-federation-2026-04-01", {"endpoints": ["oauth/token"]}),
-        ("server-side-fallback-2026-07-01", {"body_fields": ["fallbacks"]}),
-        ("user-profiles-2026-09-04", {"status": "ga", "header_effect": "changes_response"}),
-    ],
-)
-def test_what_the_catalog_says_of_well_known_betas(beta: str, expected: dict[str, Any]) -> None:
-    """A dozen betas, by hand, as people know them."""
-    assert {field: value(beta, field) for field in expected} == expected
-
-
-def test_exceptions_have_every_member_and_a_source() -> None:
-    """The members are those of the API; fast mode is ga for one model only."""
-    members = {"platform", "model", "endpoint", "status", "accepted", "source"}
-    for one in BUNDLED:
-        if one.field == "exceptions":
-            assert all(set(item) == members and item["source"] for item in one.value)
-    fast = {item["model"]: item for item in value("fast-mode-2026-02-01", "exceptions")}
-    assert fast["claude-opus-5"]["status"] == fast["claude-opus-4-8"]["status"] == "active"
-    assert fast["claude-opus-4-7"]["accepted"] is False
-
-
-def test_the_sdk_dates_the_existence_of_a_beta() -> None:
-    """The first release that holds a name, and the newest one that lists it, each on its day."""
-    listed = [one for one in BUNDLED if (one.beta, one.field) == (BETA, "listed")]
-    assert [(one.version, one.at.date().isoformat(), one.basis) for one in listed] == [
-        ("0.75.0", "2025-11-24", "sdk"),
-        ("2.12.0", "2026-11-20", "sdk"),
-    ]
-
-
-def test_every_curated_statement_is_in_the_catalog() -> None:
-    """What the script adds by hand has a reason, and arrives."""
-    for item in CURATION["state"]:
-        assert item["why"]
-        for beta in item["betas"]:
-            assert value(beta, item["field"]) is not None
-    for item in CURATION["withhold"]:
-        assert all(value(beta, item["field"]) is None for beta in item["betas"])

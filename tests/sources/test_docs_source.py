@@ -21,6 +21,7 @@ from registry.core.facts import Finding, to_json
 from registry.core.names import PLATFORMS
 from registry.sources import SourceError, collect
 from registry.sources.docs import MAX_QUOTE, MAX_REQUESTS, DocsSource
+from tests.factories import field_of
 
 NOW = datetime(2026, 11, 23, 15, 30, tzinfo=UTC)
 TODAY = datetime(2026, 11, 23, tzinfo=UTC)
@@ -44,7 +45,7 @@ def said(finding: Finding) -> dict[str, dict[str, Any]]:
     betas: dict[str, dict[str, Any]] = {}
     for claim in finding.claims:
         if claim.field != "docs_url":
-            betas.setdefault(claim.beta, {})[claim.field] = claim.value
+            betas.setdefault(claim.beta, {})[field_of(claim)] = claim.value
     return betas
 
 
@@ -88,7 +89,7 @@ def test_all_four_facts_of_a_feature_page_are_claimed(tmp_path: Path) -> None:
         **states(anthropic="supported", foundry="supported"),
         "docs_url": "https://docs.example/en/mcp",
     }
-    assert expected == {claim.field: claim.value for claim in finding.claims}
+    assert expected == {field_of(claim): claim.value for claim in finding.claims}
     claim = finding.claims[0]
     origin = (BETA, "docs", "declared")
     assert origin == (claim.beta, claim.source, claim.basis)
@@ -438,7 +439,7 @@ def test_any_metadata_gives_well_formed_claims_or_none(
     file = tmp_path_factory.mktemp("docs") / "page.md"
     file.write_text(f"---\n{json.dumps({'featureMetadata': metadata})}\n---\n")
     for claim in run(file).claims:
-        kind, *rest = claim.field.split(".")
+        kind, *rest = field_of(claim).split(".")
         assert kind in ("status", "models", "platforms", "docs_url")
         assert not rest or (rest[0] in PLATFORMS and rest[1] in ("state", "names"))
         assert claim.at <= NOW

@@ -12,7 +12,7 @@ import pytest
 from registry.core.facts import Finding
 from registry.sources import SourceError, collect
 from registry.sources.litellm import LiteLLMSource
-from tests.factories import NOW
+from tests.factories import NOW, field_of
 from tests.sources.index_server import Index, wheel
 
 TOOLS = "advanced-tool-use-2025-11-20"
@@ -34,13 +34,13 @@ def read(tmp_path: Path, http: httpx2.Client, config: Any) -> Finding:
 
 def said(found: Finding, name: str) -> dict[str, Any]:
     """What is said of one beta."""
-    return {claim.field: claim.value for claim in found.claims if claim.beta == name}
+    return {field_of(claim): claim.value for claim in found.claims if claim.beta == name}
 
 
 def test_support_and_renames_per_provider(tmp_path: Path, http: httpx2.Client) -> None:
     """One name may be another elsewhere; all of it is weaker than any other word."""
     found = read(tmp_path, http, CONFIG)
-    assert said(found, TOOLS)["platforms.bedrock.names"] == ["tool-search-tool-2025-10-19"]
+    assert said(found, TOOLS)["names on bedrock (invoke)"] == ["tool-search-tool-2025-10-19"]
     assert said(found, TOOLS)["platforms.vertex.names"] == ["tool-search-tool-2025-10-19"]
     assert {claim.basis for claim in found.claims} == {"litellm"}
 

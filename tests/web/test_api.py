@@ -9,6 +9,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from registry import catalog
+from tests import version_1
 from tests.factories import NOW, claim, finding
 from tests.waiting import until
 from tests.web.conftest import DONE, DYING, GONE, LIVE, TWIN_A, TWIN_B, Service
@@ -324,6 +325,60 @@ def test_sources_show_their_runs_and_cost(service: Service) -> None:
     )  # fmt: skip
     assert items["sdk"]["error"] == "Cannot reach the index."
     assert items["docs"]["runs"][0]["cost"] == {"requests": 0, "bytes": 0, "bytes_whole": 0}
+
+
+def test_a_snapshot_of_format_2_has_places_and_one_without_a_format_is_for_version_1(
+    service: Service,
+) -> None:
+    """The previous release against this server, and a later one that asks for more than there is."""
+    body = {"reason": "Tried it.", "places": [
+        {"platform": "bedrock", "api": "converse", "state": "refused"},
+        {"platform": "bedrock", "api": "invoke", "state": "supported"},
+    ]}  # fmt: skip
+    assert service.call("PATCH", f"/v1/betas/{LIVE}", "write", json=body).status_code == 200
+    until(lambda: "converse" in service.get("/v1/snapshot?format=2").text)
+    for query in ("format=2", "format=7"):
+        betas = {
+            item["name"]: item for item in service.get(f"/v1/snapshot?{query}").json()["betas"]
+        }
+        places = [(fact["api"], fact["state"], fact["basis"]) for fact in betas[LIVE]["places"]
+                  if fact["platform"] == "bedrock"]  # fmt: skip
+        assert places == [("converse", "refused", "operator"), ("invoke", "supported", "operator")]
+    old = version_1.read(service.get("/v1/snapshot").json())
+    assert version_1.drops(old[LIVE], "bedrock") == "refused"
+    assert version_1.drops(old[LIVE], "anthropic") is None
+    assert service.get("/v1/snapshot?format=two").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("places", "says"),
+    [
+        (
+            [{"platform": "anthropic", "api": "mantle", "state": "refused"}],
+            "`api` is for bedrock only",
+        ),
+        (
+            [{"platform": "vertex", "hosting": "azure", "state": "refused"}],
+            "`hosting` is for foundry",
+        ),
+        ([{"platform": "mars", "state": "refused"}], "'mars' is not a platform"),
+        ([{"platform": "bedrock", "state": "broken"}], "'broken'"),
+        ([{"platform": "bedrock", "colour": "red"}], "`colour` cannot be stated of a place"),
+        ([{"platform": "bedrock"}], "nothing is stated"),
+        ([{"state": "refused"}], "must name a place"),
+        ([{"platform": 7, "state": "refused"}], "must be text"),
+        (["bedrock"], "must be an object"),
+        ({"platform": "bedrock"}, "must be a list"),
+    ],
+)
+def test_places_that_contradict_themselves_are_refused_in_a_sentence(
+    service: Service, places: Any, says: str
+) -> None:
+    """Nothing is guessed."""
+    body = {"reason": "r", "places": places}
+    answer = service.call("PATCH", f"/v1/betas/{LIVE}", "write", json=body)
+    assert answer.status_code == 422
+    assert says.casefold() in answer.json()["detail"].casefold()
 
 
 def test_a_change_by_another_process_is_seen(service: Service) -> None:
