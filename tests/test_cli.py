@@ -406,7 +406,7 @@ def test_a_paste_is_diagnosed_alike_by_command_and_over_http(
 ) -> None:
     """The same facts, the same paste, the same answer, to the letter; and no secret in it."""
     here = run("diagnose", "--json", "--database-url", filled, text=text)
-    asked = {"status": None, "headers": {}, "body": text}
+    asked: dict[str, Any] = {"status": None, "headers": {}, "body": text}
     there = serve(database_url=filled).post("/v1/diagnose", json=asked)
     assert json.loads(here.stdout) == there.json()
     assert "0123456789abcdef" not in here.stdout

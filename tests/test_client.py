@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,7 @@ def test_the_bundled_catalog_is_as_old_as_its_day() -> None:
         moment = NOW.timestamp() + hours * 3600
         held = Held(
             resolver=Resolver(known), origin="bundled", confirmed_at=known.as_of.timestamp(),
-            clock=lambda moment=moment: moment, keep=60.0,
+            clock=partial(float, moment), keep=60.0,
         )  # fmt: skip
         held.begin()
         assert (held.age > DAY) is stale
