@@ -376,7 +376,7 @@ REFUSAL = (
 @pytest.mark.parametrize(
     ("text", "code", "says"),
     [
-        (REFUSAL, 3, "computer-use-2025-01-24"),
+        (REFUSAL, 3, "Replace computer-use-2024-10-22 by computer-use-2025-"),
         ("HTTP/1.1 529 \r\n\r\nOverloaded", 0, "inconclusive (overload)"),
         ("", 0, "inconclusive"),
         ("\x00\xff" * 100, 0, "inconclusive"),
@@ -389,6 +389,44 @@ def test_diagnose_of_a_paste(text: str, code: int, says: str) -> None:
     found = run("diagnose", text=text)
     assert found.returncode == code, found.stdout + found.stderr
     assert says in found.stdout
+
+
+PASTES = (
+    REFUSAL,
+    'Error: 400 {"message":"invalid beta flag"}\nbetas=["claude-code-20250219", "mine-2026-01-01"]',
+    "> POST /v1/messages HTTP/1.1\n> anthropic-beta: a-2026-01-01\n>\n< HTTP/1.1 529 \n<\nOverloaded",
+    "400 output_config.effort: Extra inputs are not permitted, key sk-ant-api03-0123456789abcdef",
+    "",
+)
+
+
+@pytest.mark.parametrize("text", PASTES)
+def test_a_paste_is_diagnosed_alike_by_command_and_over_http(
+    text: str, filled: str, serve: Any
+) -> None:
+    """The same facts, the same paste, the same answer, to the letter; and no secret in it."""
+    here = run("diagnose", "--json", "--database-url", filled, text=text)
+    asked: dict[str, Any] = {"status": None, "headers": {}, "body": text}
+    there = serve(database_url=filled).post("/v1/diagnose", json=asked)
+    assert json.loads(here.stdout) == there.json()
+    assert "0123456789abcdef" not in here.stdout
+
+
+def test_a_body_is_checked_with_its_header(tmp_path: Path) -> None:
+    """A field without its beta is told, and makes the exit code tell."""
+    body = tmp_path / "body.json"
+    body.write_text('{"context_management": {"edits": []}}')
+    alone = run("check", "--body", str(body))
+    assert (alone.returncode, "context_management in the body needs" in alone.stderr) == (2, True)
+    found = run("check", "--json", MCP, "--body", str(body))
+    assert json.loads(found.stdout)["missing"][0]["field"] == "context_management"
+    name = json.loads(found.stdout)["missing"][0]["beta"]
+    assert run("check", name, "--body", str(body)).returncode == 0
+    for text in ("[]", "nonsense", "null"):
+        body.write_text(text)
+        wrong = run("check", MCP, "--body", str(body))
+        assert wrong.returncode == 1
+        assert "JSON object" in wrong.stderr
 
 
 def test_probing_from_the_command_line(filled: str, tmp_path: Path) -> None:

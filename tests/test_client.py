@@ -11,6 +11,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ import pytest
 
 from registry import auth, catalog
 from registry.client import Invalid, Registry, RegistryError, reporting
+from registry.client.snapshot import DAY, Held
+from registry.core.changes import snapshot_of
+from registry.core.resolution import Resolver
 from registry.db import Database
 from registry.simulator import running
 from tests.factories import NOW, claim, finding
@@ -138,6 +143,54 @@ def begin(
     for stage in stages:
         for made in stage.made:
             made.close()
+
+
+def test_facts_of_yesterday_drop_what_has_passed_its_sunset(begin: Callable[..., Stage]) -> None:
+    """Fresh facts decide by themselves; facts older than a day do not outlive an announced end."""
+    day = datetime(2027, 2, 2, 12, tzinfo=UTC).timestamp()
+    at = [day]
+    stage, wire = begin(), Wire()
+    client = stage.ask(wire, refresh=0.05, clock=lambda: at[0])
+    assert client.wait()
+
+    def sent() -> str:
+        return client.header(DYING, policy="filter").value
+
+    assert sent() == DYING
+    wire.down = True
+    at[0] = day + 23 * 3600
+    assert sent() == DYING
+    at[0] = day + 25 * 3600
+    assert sent() == ""
+    assert client.header(DYING, policy="filter").dropped[0].reason == "retired"
+    wire.down = False
+    until(lambda: sent() == DYING)
+
+
+def test_the_bundled_catalog_is_as_old_as_its_day() -> None:
+    """Where nothing else is at hand, its own day counts, not that of the installation."""
+    name = "thing-2026-01-01"
+    claims = [*said(name, status="deprecated", sunset_on="2026-12-01")]
+    known = snapshot_of(tuple(claims), NOW, NOW)
+    for hours, stale in ((23, False), (25, True)):
+        moment = NOW.timestamp() + hours * 3600
+        held = Held(
+            resolver=Resolver(known), origin="bundled", confirmed_at=known.as_of.timestamp(),
+            clock=partial(float, moment), keep=60.0,
+        )  # fmt: skip
+        held.begin()
+        assert (held.age > DAY) is stale
+
+
+def test_places_travel_whole(begin: Callable[..., Stage]) -> None:
+    """Hosting, region and what to do with what is unproven or restricted; words that are none are told."""
+    client = begin().ask()
+    assert client.wait()
+    assert client.header(LIVE, platform="foundry", hosting="azure", region="eastus").value == LIVE
+    assert client.header(LIVE, platform="foundry", on_unproven="drop").omit
+    assert client.header(LIVE, platform="vertex", hosting="azure").problem
+    with pytest.raises(Invalid):
+        client.header(LIVE, platform="foundry", on_unproven="error", policy="strict")
 
 
 def test_answers_are_the_services_own(begin: Callable[..., Stage]) -> None:
