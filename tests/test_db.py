@@ -280,7 +280,7 @@ def test_a_file_that_goes_during_a_transaction_acknowledges_nothing(
     file = Path(sqlite_url.removeprefix("sqlite:///"))
     database = db.Database(sqlite_url)
     with (  # noqa: PT012 - the commit at the end is the case
-        pytest.raises(Unavailable, match="removed or replaced|not a usable SQLite database"),
+        pytest.raises(Unavailable, match=r"removed or replaced|not a usable SQLite database"),
         database.write() as session,
     ):
         catalog.apply(session, finding("docs"), NOW, NOW)
