@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -221,13 +222,15 @@ class _Connection(sqlite3.Connection):
 class _File:
     """The file of an embedded database: whether it, and what is beside it, still is what was opened.
 
-    SQLite goes on writing into a file that was removed or replaced, and all of it is lost.
+    SQLite goes on writing into a file that was removed or replaced, and all of it is lost. So it does
+    where another file was copied into this one, which is seen if the other is shorter.
     """
 
     def __init__(self, path: str) -> None:
         self._path, self._lock = path, threading.Lock()
         self._open: WeakSet[_Connection] = WeakSet()
         self._seen: dict[str, _Identity] = {"": _identity(path)}
+        self._size, self._is_cut = 0, False
         self.is_lost = False
 
     @classmethod
@@ -258,6 +261,11 @@ class _File:
         with self._lock:
             endings = ("", *_BESIDE) if self._open else ("",)
             lost = [ending for ending in endings if self._differs(ending)]
+            if not lost and self._open:
+                self._is_cut = (
+                    self._is_cut or self._shrank()
+                )  # for good: nothing puts back what was in it
+                lost = [""] * self._is_cut
             self.is_lost = bool(lost)
         if lost:
             name = os.path.basename(self._path) + lost[0]
@@ -271,6 +279,14 @@ class _File:
         seen = self._seen.get(ending)
         return seen is not None and _identity(self._path + ending) != seen
 
+    def _shrank(self) -> bool:
+        """Say whether the file is shorter than before, and too short for what it must hold.
+
+        `VACUUM` shortens it too, to just what the index of the log says that it holds.
+        """
+        before, self._size = self._size, os.stat(self._path).st_size
+        return self._size < before and self._size < (_least_size(self._path) or before)
+
 
 _files: Final[WeakValueDictionary[str, _File]] = WeakValueDictionary()
 
@@ -281,6 +297,21 @@ def _identity(path: str) -> _Identity:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _least_size(path: str) -> int:
+    """Return how large a database is by the index of its log; 0 where that does not say.
+
+    By SQLite's "WAL-Index File Format": bytes 14 and 20 of the header, in the machine's order.
+    """
+    try:
+        with open(f"{path}-shm", "rb") as index:
+            header = index.read(24)
+    except OSError:
+        return 0
+    page = int.from_bytes(header[14:16], sys.byteorder)
+    pages = int.from_bytes(header[20:24], sys.byteorder)
+    return pages * (65536 if page == 1 else page)
 
 
 def create_engine(

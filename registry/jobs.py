@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -65,6 +65,8 @@ ASK_SECONDS = 1.0
 """How long a request waits for the database before it is answered from memory."""
 SILENT_SECONDS = 2.0
 """How long the database may take for two numbers before it counts as away."""
+IDLE_SECONDS = 60.0
+"""How long a loop rests that works only when it is asked."""
 _NEVER = -math.inf
 
 
@@ -323,10 +325,11 @@ def tidy_usage(database: Database, clock: Clock) -> int:
 class Live:
     """What every request reads: the newest snapshot, the living tokens and the services' defaults.
 
-    One thread asks the database for two numbers, four times a second, and loads only what moved; any
-    number of threads may read. Nothing here waits for the database longer than `ASK_SECONDS`: while it is
-    away the last snapshot stays, `problem` says so, and tokens count until `grace` has passed since the
-    database confirmed them. `ticks` gives seconds that never go back.
+    One thread asks the database for two numbers, four times a second, and loads only what moved; another
+    counts users when somebody wants them; any number of threads may read. Nothing here waits for the
+    database longer than `ASK_SECONDS`: while it is away the last snapshot stays, `problem` says so, and
+    tokens count until `grace` has passed since the database confirmed them. `ticks` gives seconds that
+    never go back.
     """
 
     def __init__(
@@ -348,23 +351,26 @@ class Live:
         self._users: Mapping[str, int] = {}
         self._users_at = datetime.min.replace(tzinfo=UTC)
         self._users_wanted: datetime | None = None
+        self._users_failed_at = self._users_asked_at = _NEVER
         self._usages = 0
         self._failure: str | None = "The first snapshot is not loaded yet."
         self._failed_at = self._asked_at = self._turn_at = _NEVER
         self._confirmed_at = self._refreshed_at = _NEVER
-        self._turned = threading.Condition()
-        self._begun = self._ended = 0
         self._loop = Loop("refresh", self._turn)
+        # A thread of its own: a table of usages that is locked must not keep a revoked token alive.
+        self._users_loop = Loop("users", self._count_users)
 
     # --- Keeping it fresh ---
 
     def start(self) -> None:
         """Refresh four times a second from now on."""
         self._loop.start()
+        self._users_loop.start()
 
     def stop(self) -> None:
         """Refresh no more."""
         self._loop.stop()
+        self._users_loop.stop()
 
     def refresh(self) -> bool:
         """Load what moved since last time; returns whether anything did. Never raises."""
@@ -397,27 +403,17 @@ class Live:
 
     def ask(self, seconds: float = ASK_SECONDS) -> None:
         """Wait until all that the database held before this call is here, or known not to come."""
-        if not self._loop.runs:
+        if self._loop.runs:
+            self._loop.ask(seconds, self._is_away)
+        else:
             self._turn()
-            return
-        with self._turned:
-            if self._is_away():
-                return
-            wanted = self._begun + 1  # the turn under way may have read before this call
-            self._loop.wake()
-            self._turned.wait_for(lambda: self._ended >= wanted or self._is_away(), seconds)
 
     def _turn(self) -> float:
-        with self._turned:
-            self._begun += 1
-            number, self._turn_at = self._begun, self._ticks()
+        self._turn_at = self._ticks()
         try:
             self.refresh()
-            self._load_users()
         finally:
-            with self._turned:
-                self._ended, self._turn_at = number, _NEVER
-                self._turned.notify_all()
+            self._turn_at = _NEVER
         return POLL_SECONDS
 
     def _fail(self, detail: str) -> None:
@@ -513,21 +509,41 @@ class Live:
         """
         if not self._users_fresh(now):
             self._users_wanted = now
-            self.ask()
+            if self._users_loop.runs:
+                self._users_loop.ask(ASK_SECONDS, self._users_are_away)
+            else:
+                self._count_users()
         return self._users
 
     def _users_fresh(self, now: datetime) -> bool:
         return timedelta() <= now - self._users_at < USERS_FRESH
 
-    def _load_users(self) -> None:
+    def _users_are_away(self) -> bool:
+        """Say whether they were asked for just now and did not come, or cannot."""
+        now = self._ticks()
+        return (
+            self._is_away()
+            or now - self._users_failed_at < FRESH_SECONDS
+            or SILENT_SECONDS < now - self._users_asked_at < math.inf
+        )
+
+    def _count_users(self) -> float:
         now, self._users_wanted = self._users_wanted, None
         if now is None or self._failure is not None:
-            return
-        usages = self._usages
-        with suppress(RegistryError), self._database.read() as session:
-            self._users = catalog.services_by_beta(session, now)
+            return IDLE_SECONDS
+        usages, self._users_asked_at = self._usages, self._ticks()
+        try:
+            with self._database.read() as session:
+                self._users = catalog.services_by_beta(session, now)
+        except RegistryError:
+            self._users_failed_at = self._ticks()
+        else:
+            self._users_failed_at = _NEVER
             if usages == self._usages:  # else some usage may have come after it was counted
                 self._users_at = now
+        finally:
+            self._users_asked_at = _NEVER
+        return IDLE_SECONDS
 
     def usage_moved(self) -> None:
         """Forget the users: this process has just recorded usage."""

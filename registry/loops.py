@@ -32,6 +32,8 @@ class Loop:
     ) -> None:
         self._turn, self._last, self._trouble = turn, last, trouble_seconds
         self._wake, self._stopping = threading.Event(), threading.Event()
+        self._turned = threading.Condition()
+        self._begun = self._ended = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
@@ -52,6 +54,18 @@ class Loop:
         """Take the next turn now, or as soon as the one under way has ended."""
         self._wake.set()
 
+    def ask(self, seconds: float, give_up: Callable[[], bool]) -> None:
+        """Wait until a turn has ended that began after this call, at most so many seconds.
+
+        Not at all where `give_up` says so; it is asked again whenever a turn ends.
+        """
+        with self._turned:
+            if give_up():
+                return
+            wanted = self._begun + 1  # the turn under way may have looked before this call
+            self._wake.set()
+            self._turned.wait_for(lambda: self._ended >= wanted or give_up(), seconds)
+
     def stop(self, seconds: float | None = None) -> None:
         """Let the turn under way and `last` end, and wait so many seconds for them (None: until then)."""
         self._stopping.set()
@@ -63,10 +77,15 @@ class Loop:
         while not self._stopping.is_set():
             self._wake.clear()  # before the turn, so that what comes meanwhile wakes again
             seconds = self._trouble
+            with self._turned:
+                self._begun += 1
             try:
                 seconds = self._turn()
             except Exception:
                 log.exception("The loop %s stumbled and goes on.", self._thread.name)
+            with self._turned:
+                self._ended = self._begun
+                self._turned.notify_all()
             if seconds > 0 and not self._stopping.is_set():
                 self._wake.wait(seconds)
         if self._last is None:

@@ -197,7 +197,7 @@ def test_answers_are_the_services_own(begin: Callable[..., Stage]) -> None:
     """The snapshot is fetched once; the local answer is the answer of `GET /v1/header`."""
     stage, wire = begin(), Wire()
     client = stage.ask(wire, refresh="1h")
-    assert client.wait()
+    assert client.wait(60)
     found = client.header("thing", DYING, GONE, policy="filter")
     query = f"beta={DYING}&beta={GONE}&feature=thing&policy=filter"
     theirs = httpx2.get(f"{stage.url}/v1/header?{query}").json()
@@ -216,7 +216,7 @@ def test_facts_are_kept_fresh_with_etags(begin: Callable[..., Stage]) -> None:
     """An unchanged snapshot costs a 304; a changed one is in the very next answer, memo or not."""
     stage, wire = begin(), Wire()
     client = stage.ask(wire)
-    assert client.wait()
+    assert client.wait(60)
     assert client.header("thing").value == LIVE
     until(lambda: [status for _, status, _ in wire.seen].count(304) >= 2)
     assert wire.seen[-1][2]
@@ -230,7 +230,7 @@ def test_the_registry_goes_down_and_comes_back(begin: Callable[..., Stage], told
     now = [NOW.timestamp()]
     stage, wire = begin(), Wire()
     client = stage.ask(wire, clock=lambda: now[0])
-    assert client.wait()
+    assert client.wait(60)
     wire.down = True
     until(lambda: told.count("gives no facts"))
     now[0] += 3600
@@ -251,7 +251,7 @@ def test_the_disk_keeps_facts_for_the_next_run(begin: Callable[..., Stage]) -> N
     """A program that starts while the registry is away answers from the last run's facts."""
     stage, wire = begin(), Wire()
     with stage.ask(wire) as first:
-        assert first.wait()
+        assert first.wait(60)
     [kept] = stage.folder.iterdir()
     assert kept.stat().st_mode & 0o077 == 0
     cut = Wire(down=True)
@@ -277,14 +277,14 @@ def test_a_corrupt_file_is_ignored(rubbish: bytes, begin: Callable[..., Stage]) 
     """Whatever stands in the cache, there is an answer, and the next fetch replaces it."""
     stage = begin()
     with stage.ask() as first:
-        assert first.wait()
+        assert first.wait(60)
     [kept] = stage.folder.iterdir()
     kept.write_bytes(rubbish.replace(b'"U"', json.dumps(stage.url).encode()))
     wire = Wire(down=True)
     second = stage.ask(wire)
     assert second.header("mcp-client").origin == "bundled"
     wire.down = False
-    assert second.wait()
+    assert second.wait(60)
     assert second.header("thing").value == LIVE
     assert json.loads(kept.read_bytes())["url"] == stage.url
 
@@ -307,7 +307,7 @@ def test_a_folder_that_cannot_be_written_harms_nobody(
     """Keeping facts is a courtesy."""
     (tmp_path / "file").write_text("")
     client = begin().ask(cache=tmp_path / "file" / "below")
-    assert client.wait()
+    assert client.wait(60)
     assert client.header("thing").value == LIVE
 
 
@@ -323,10 +323,10 @@ def test_a_report_token_is_enough(begin: Callable[..., Stage]) -> None:
             httpx2.get(f"{stage.url}/v1/export/catalog.json", headers=learned).status_code == 200
         )
     )
-    assert stage.ask(token=tokens["report"], cache=False).wait()
-    assert stage.ask(token=tokens["feed"], cache=False).wait()
+    assert stage.ask(token=tokens["report"], cache=False).wait(60)
+    assert stage.ask(token=tokens["feed"], cache=False).wait(60)
     closed = begin(public_read=False)
-    assert closed.ask(token=tokens["report"], cache=False).wait()
+    assert closed.ask(token=tokens["report"], cache=False).wait(60)
     assert not closed.ask(token=tokens["feed"], cache=False).wait(0.5)
 
 
@@ -366,7 +366,7 @@ def test_a_line_that_cannot_work_is_told(told: Told) -> None:
 def test_policies(begin: Callable[..., Stage]) -> None:
     """`advise` removes nothing and warns, `filter` drops, `strict` raises with the way out."""
     client = begin().ask()
-    assert client.wait()
+    assert client.wait(60)
     asked = (LIVE, GONE, "mine-2026-05-05")
     advised = client.header(*asked)
     assert advised.names == asked
@@ -406,7 +406,7 @@ def test_nothing_raises_but_strict(
 ) -> None:
     """Wrong words and names: what can be sent is sent, and it is told why not the rest."""
     client = begin().ask(policy=policy)
-    assert client.wait()
+    assert client.wait(60)
     found = client.header(*names, **more)
     assert value is None or found.value == value
     assert found.problem or found.dropped or found.betas[0].warnings or found.value == LIVE
@@ -416,7 +416,7 @@ def test_nothing_raises_but_strict(
 def test_each_thing_is_told_once(begin: Callable[..., Stage], told: Told) -> None:
     """A warning a name, not one a request."""
     client = begin().ask()
-    assert client.wait()
+    assert client.wait(60)
     for _ in range(3):
         client.header(GONE, LIVE)
         client.header(LIVE, GONE)
@@ -446,7 +446,7 @@ def test_threads_share_it(begin: Callable[..., Stage]) -> None:
     """Answers are whole while facts change under them."""
     stage = begin()
     client = stage.ask(refresh=0.01)
-    assert client.wait()
+    assert client.wait(60)
     wrong: list[str] = []
 
     def ask() -> None:
@@ -469,13 +469,13 @@ FORKING = """
 import os, sys, time
 from registry.client import Registry
 client = Registry(sys.argv[1], service="forking", cache=False, refresh=0.05, flush=0.05)
-assert client.wait()
+assert client.wait(60)
 client.header("thing")
 child = os.fork()
 if child == 0:
     client._store.fetched.clear()
     found = client.header("thing")
-    ok = client.wait(5) and found.value.startswith("thing-")
+    ok = client.wait(60) and found.value.startswith("thing-")
     client.close()
     os._exit(0 if ok else 1)
 status = os.waitpid(child, 0)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -223,7 +224,21 @@ def _take_the_index(file: Path) -> None:
     Path(f"{file}-shm").unlink()
 
 
-GONE = pytest.mark.parametrize("harm", [_take_away, _replace, _take_the_log, _take_the_index])
+def _empty(file: Path) -> None:
+    os.truncate(file, 0)
+
+
+def _copy_another_into_it(file: Path) -> None:
+    other = file.with_suffix(".other")
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE things (name TEXT)")
+    file.write_bytes(other.read_bytes())  # as `cp` does
+
+
+GONE = pytest.mark.parametrize(
+    "harm",
+    [_take_away, _replace, _take_the_log, _take_the_index, _empty, _copy_another_into_it],
+)
 
 
 def _sources(file: Path) -> list[str]:
@@ -265,12 +280,33 @@ def test_a_file_that_goes_during_a_transaction_acknowledges_nothing(
     file = Path(sqlite_url.removeprefix("sqlite:///"))
     database = db.Database(sqlite_url)
     with (  # noqa: PT012 - the commit at the end is the case
-        pytest.raises(Unavailable, match="removed or replaced"),
+        pytest.raises(Unavailable, match=r"removed or replaced|not a usable SQLite database"),
         database.write() as session,
     ):
         catalog.apply(session, finding("docs"), NOW, NOW)
         harm(file)
     database.close()
+
+
+def test_a_database_may_be_tidied_while_it_is_used(sqlite_url: str) -> None:
+    """`VACUUM` makes its file smaller, and nothing is lost."""
+    file = Path(sqlite_url.removeprefix("sqlite:///"))
+    database = db.Database(sqlite_url)
+    with database.write() as session:
+        catalog.apply(session, finding("docs"), NOW, NOW)
+        session.execute(sa.text("CREATE TABLE ballast AS SELECT randomblob(2000000) AS weight"))
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with database.read():
+            before = file.stat().st_size
+        other.execute("DROP TABLE ballast")
+        other.execute("VACUUM")
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert file.stat().st_size < before
+    with database.write() as session:
+        catalog.apply(session, finding("sdk"), NOW, NOW)
+    database.close()
+    assert _sources(file) == ["docs", "sdk"]
 
 
 def test_a_file_that_comes_back_is_used_again(sqlite_url: str) -> None:

@@ -147,7 +147,7 @@ class World:
         stage.usages.reports.clear()
         self.app = stage.app
         self.registry = Registry(f"{url}/registry", service="shop", cache=False, flush="1h")
-        assert self.registry.wait()
+        assert self.registry.wait(60)
 
     def client(self, name: str = "anthropic", **options: Any) -> Any:
         """A client of the SDK with the middleware."""

@@ -660,7 +660,7 @@ def _says_something(fact: PlaceFact) -> bool:
     return replace(fact, target=None, checked_at=None) != silent
 
 
-_UNTOLD: Final = ("source", "url", "at", "target", "checked_at")
+_UNTOLD: Final = ("source", "url", "at", "target", "checked_at", "since")
 """Who said or found it last, and when, is no change of what is known."""
 
 

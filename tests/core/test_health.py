@@ -19,8 +19,8 @@ CASES: list[tuple[Any, str | None, bool, str]] = [
     (beta("x-2025-01-01", "deprecated", superseded_by=NEW), "deprecated", False, NEW),
     (beta("x-2025-01-01", "deprecated"), "deprecated", False, "before it ends"),
     (
-        beta("x-2025-01-01", "retired", state="refused", accepted=False),
-        "refused",
+        beta("x-2025-01-01", "retired", state="retired", accepted=False),
+        "retired",
         True,
         "Remove it",
     ),

@@ -296,12 +296,26 @@ def test_a_beta_can_be_added_once(service: Service) -> None:
 
 
 def test_private_reads_need_a_token(start: Any) -> None:
-    """Where reads are not public, even the header needs one; health does not."""
+    """Where reads are not public, even the header needs one, of scope report or read; health does not.
+
+    What is never open to all, such as sources and services, a token of scope report cannot read either.
+    """
     service = start(public_read=False)
-    for path in ("/v1/betas", "/v1/header", "/v1/changelog", "/v1/snapshot", "/v1/sources"):
+    covered = (
+        "/v1/betas", f"/v1/betas/{LIVE}", f"/v1/betas/{LIVE}/evidence", "/v1/features",
+        "/v1/features/thing", "/v1/header", "/v1/changelog", "/v1/snapshot",
+    )  # fmt: skip
+    never = ("/v1/sources", "/v1/services", "/v1/inventory", "/v1/targets", "/v1/sweeps",
+             "/v1/subscriptions", "/v1/deliveries", "/v1/report", f"/v1/betas/{LIVE}/usages",
+             "/v1/export/inventory.csv")  # fmt: skip
+    for path in (*covered, *never):
         assert service.get(path).status_code == 401, path
         assert service.get(path, "read").status_code == 200, path
-        assert service.get(path, "report").status_code == 403, path
+        assert service.get(path, "report").status_code == (200 if path in covered else 403), path
+    for path, body in (("/v1/check", {"value": LIVE}), ("/v1/diagnose", {"body": "no"})):
+        for scope, status in ((None, 401), ("feed", 403), ("report", 200), ("read", 200)):
+            answer = service.call("POST", path, scope, json=body)
+            assert answer.status_code == status, (path, scope)
     assert service.get("/livez").status_code == service.get("/readyz").status_code == 200
     with_feed = service.get(f"/v1/export/catalog.json?token={service.tokens['feed']}")
     assert with_feed.status_code == 200

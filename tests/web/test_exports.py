@@ -124,7 +124,7 @@ def test_the_later_words_count(database: Database, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", [URL, "/v1/export/catalog.json", "/v1/export/renovate/thing.json"])
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_who_may_read(start: Callable[..., Service], path: str) -> None:
-    """Everybody where reads are public; else a token, in the URL too, of scope feed or wider."""
+    """Everybody where reads are public; else a token of scope feed, report or read, in the URL too."""
     service = start(public_read=False)
     assert service.get(path).status_code == 401
     assert service.get(f"{path}?token=wrong").status_code == 401
@@ -161,4 +161,4 @@ def test_an_allow_list_says_what_the_header_does(service: Service, slug: str) ->
 
 def test_an_export_imports_without_loss(service: Service) -> None:
     """The catalog's route still is what it was."""
-    assert service.get("/v1/export/catalog.json").json()["format"] == "beta-registry/catalog-1"
+    assert service.get("/v1/export/catalog.json").json()["format"] == "beta-registry/catalog-2"

@@ -146,6 +146,25 @@ def test_a_lock_that_is_held_long_ends_no_thread(start: Callable[..., Service]) 
     until(lambda: service.get("/v1/sources", headers=bearer).status_code == 200)
 
 
+@POSTGRESQL
+def test_counts_that_cannot_be_read_keep_no_revoked_token_alive(
+    start: Callable[..., Service],
+) -> None:
+    """While usages are locked, reads that count users go without, and tokens are confirmed as ever."""
+    service = start(database_lock_timeout=MINUTE, database_statement_timeout=MINUTE)
+    with service.database.write() as holder:
+        holder.execute(sa.text("LOCK TABLE usages IN ACCESS EXCLUSIVE MODE"))
+        assert service.get("/v1/betas").status_code == 200
+        with service.database.write() as session:
+            read = next(token for token in auth.tokens(session) if token.scope == "read")
+            auth.revoke(session, read.id, NOW)
+        began = time.monotonic()
+        until(lambda: service.get("/v1/targets", "read").status_code == 401)
+        assert time.monotonic() - began < 30
+        until(lambda: stands(service, 200))
+        assert service.get("/v1/betas").status_code == 200
+
+
 def harmed(service: Service) -> Path:
     """Return the file of an embedded database."""
     path = service.database.url.database
