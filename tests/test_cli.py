@@ -28,7 +28,7 @@ from tests.waiting import until
 
 COMMAND = [sys.executable, "-m", "registry.cli"]
 MCP = "mcp-client-2025-11-20"
-GONE = "computer-use-2024-10-22"
+GONE = "prompt-tools-2025-04-02"
 
 
 def run(*arguments: str, text: str | None = None, env: Mapping[str, str] = {}) -> Any:
@@ -368,7 +368,7 @@ def test_several_workers_see_a_change(
 
 REFUSAL = (
     "anthropic.BadRequestError: Error code: 400 - {'type': 'error', 'error': {'type': "
-    "'invalid_request_error', 'message': 'Unexpected value(s) `computer-use-2024-10-22` for the "
+    "'invalid_request_error', 'message': 'Unexpected value(s) `prompt-tools-2025-04-02` for the "
     "`anthropic-beta` header.'}}"
 )
 
@@ -376,7 +376,7 @@ REFUSAL = (
 @pytest.mark.parametrize(
     ("text", "code", "says"),
     [
-        (REFUSAL, 3, "Replace computer-use-2024-10-22 by computer-use-2025-"),
+        (REFUSAL, 3, "prompt-tools-2025-04-02 was retired on 2026-08-17"),
         ("HTTP/1.1 529 \r\n\r\nOverloaded", 0, "inconclusive (overload)"),
         ("", 0, "inconclusive"),
         ("\x00\xff" * 100, 0, "inconclusive"),
@@ -433,7 +433,8 @@ def test_probing_from_the_command_line(filled: str, tmp_path: Path) -> None:
     """A target against the simulator: dry run, sweep, list, and curl commands without the key."""
     from registry import simulator
 
-    with simulator.running(simulator.create_simulator()) as upstream:
+    world = simulator.create_simulator({"betas": [{"beta": "*"}]})
+    with simulator.running(world) as upstream:
         config = tmp_path / "my.toml"
         config.write_text(
             f'[[targets]]\nname = "ours"\nplatform = "anthropic"\nbase_url = "{upstream}"\n'

@@ -12,7 +12,7 @@ import pytest
 
 from tests.test_cli import run
 
-MCP, GONE, MINE = "mcp-client-2025-11-20", "computer-use-2024-10-22", "mine-2026-01-01"
+MCP, GONE, MINE = "mcp-client-2025-11-20", "prompt-tools-2025-04-02", "mine-2026-01-01"
 THEIRS = {"anthropic": {GONE: GONE, MINE: MINE}, "vertex_ai": {MCP: MCP}, "databricks": {MCP: MCP}}
 
 
@@ -50,7 +50,7 @@ def test_every_difference_has_its_reason(local: str, theirs: str) -> None:
     """Before anybody points a gateway at us."""
     found = rows("export", "litellm", "--diff", theirs)
     assert found[GONE, "anthropic"]["ours"] is None
-    assert "Retired on 2025-10-28" in found[GONE, "anthropic"]["why"]
+    assert "was retired on 2026-08-17" in found[GONE, "anthropic"]["why"]
     assert found[MCP, "anthropic"]["missing"]
     assert all(item["why"] for item in found.values())
     table = run("export", "litellm", "--diff", theirs).stdout

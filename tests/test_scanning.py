@@ -30,7 +30,7 @@ from tests.factories import TODAY, beta, snapshot
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "registry.cli", "scan"]
 MCP = "mcp-client-2025-11-20"
-GONE = "computer-use-2024-10-22"
+GONE = "prompt-tools-2025-04-02"
 NEEDLESS = "effort-2025-11-24"
 DYING = "dying-2026-01-01"
 
@@ -216,7 +216,7 @@ def test_the_table_says_what_to_do_and_from_when_the_facts_are() -> None:
     """A row a beta, a line a place, a summary and the catalog's day."""
     write({"app.py": f'betas=["{MCP}", "{GONE}"]'})
     told = run(".")
-    assert "computer-use-2025-01-24" in told.stdout
+    assert f"{GONE} was retired on 2026-08-17" in told.stdout
     assert f"\napp.py:1:34: {GONE} retired\n" in told.stdout
     assert f": {MCP} ok" not in told.stdout
     assert "2 places of 2 betas in 1 file: 1 ok, 1 retired." in told.stdout
@@ -315,7 +315,7 @@ def test_json_csv_markdown_and_github() -> None:
     assert [row["beta"] for row in rows if row["verdict"] == "retired"] == [GONE]
     assert len(rows) == 5
     marked = run(".", "--format", "markdown").stdout
-    assert f"| `src/a b.py:1` | `{GONE}` | retired | `computer-use-2025-01-24` |" in marked
+    assert f"| `src/a b.py:1` | `{GONE}` | retired |  |" in marked
     lines = run(".", "--format", "github").stdout.splitlines()
     assert lines[0].startswith("::error file=src/a b.py,line=1,col=34,endColumn=57,title=")
     assert lines[-1].startswith("::notice ")

@@ -350,6 +350,8 @@ def _found_somewhere(beta: Beta, place: Place) -> PlaceFact | None:
 def _status_fact(beta: Beta, place: Place) -> PlaceFact | None:
     """Return the fact that states a status for this place, the narrowest and newest one."""
     here = [f for f in beta.places if f.status is not None and covers(f.place, place)]
+    if beta.basis == "operator":  # whose word on the whole outweighs all but his own on a place
+        here = [f for f in here if f.basis == "operator"]
     return max(here, key=lambda f: (f.basis == "operator", f.place.parts, _day(f)), default=None)
 
 
@@ -362,6 +364,8 @@ def _stated(beta: Beta, place: Place, what: str) -> date | None:
     ]
     found = max(here, key=lambda fact: (fact.place.parts, _day(fact)), default=None)
     general: date | None = getattr(beta, what)
+    if beta.basis == "operator" and general is not None:
+        return general
     return getattr(found, what) if found is not None else general
 
 

@@ -64,7 +64,8 @@ class Place:
         text += f" ({detail})" if detail else ""
         text += f" in {self.region}" if self.region else ""
         text += f" for {self.model}" if self.model else ""
-        return text + (f" on {self.endpoint}" if self.endpoint else "")
+        narrow = self.endpoint is not None and self.endpoint != DEFAULT_ENDPOINT
+        return text + (f" on {self.endpoint}" if narrow else "")
 
     @property
     def slug(self) -> str:

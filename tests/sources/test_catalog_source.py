@@ -391,8 +391,8 @@ def test_the_bundled_catalog_is_read_once() -> None:
     assert first.source == CatalogSource.name
     assert first.complete
     assert len(first.names) == 117
-    assert first.memo["as_of"] == "2026-11-23"
-    assert "99 betas" in first.detail
+    assert first.memo["as_of"] == "2026-11-25"
+    assert "117 betas" in first.detail
     again = run(CatalogSource(), first.memo)
     assert again.unchanged
     assert again.claims == ()
