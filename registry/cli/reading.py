@@ -52,6 +52,7 @@ def betas_list(
 ) -> None:
     """List betas with their status."""
     from registry.core.facts import STATUSES
+    from registry.core.judgement import judges_of, lenient_place
     from registry.core.names import PLATFORMS, sort_key
     from registry.core.wire import beta_to_json
 
@@ -69,8 +70,16 @@ def betas_list(
     if options.as_json:
         print_json({"items": [beta_to_json(beta) for beta in found], "next": None})
         return
+    judge = judges_of(facts.snapshot, today()).at(lenient_place(platform))
     rows = [
-        (beta.name, beta.status, beta.status_since, _ends(beta), beta.superseded_by, beta.summary)
+        (
+            beta.name,
+            beta.status,
+            beta.status_since,
+            _ends(beta),
+            judge.beta(beta.name).use_instead,
+            beta.summary,
+        )
         for beta in found
     ]
     columns = ("BETA", "STATUS", "SINCE", "ENDS", "USE INSTEAD", "WHAT IT IS")
@@ -290,7 +299,21 @@ def _amend_locally(
 @click.option("--model")
 @click.option("--endpoint", default="messages", show_default=True)
 @click.option("--policy", type=click.Choice(["strict", "filter", "advise"]), default="strict")
-@click.option("--on-unknown", type=click.Choice(["error", "pass", "drop"]))
+@click.option(
+    "--on-unknown",
+    type=click.Choice(["error", "pass", "drop"]),
+    help="What to do with names that nobody knows.",
+)
+@click.option(
+    "--on-unproven",
+    type=click.Choice(["error", "pass", "drop"]),
+    help="With those that nothing proves there; default: pass.",
+)
+@click.option(
+    "--on-restricted",
+    type=click.Choice(["error", "pass", "drop"]),
+    help="With those that need a key or plan; default: pass.",
+)
 @click.option("--format", "form", help="Ready to paste.", type=click.Choice(
     ["value", "env", "json", "claude-code", "python", "typescript", "curl"]))  # fmt: skip
 @common

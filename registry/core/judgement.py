@@ -451,6 +451,9 @@ def _status(
     holds for the platforms probed (rule 4). A sunset that has passed counts where the facts are old (rule 7).
     """
     own = _status_fact(beta, place)
+    if beta.status == "retired" and beta.basis == "probed" and own is not None:
+        here = fact is not None and fact.basis == "probed" and fact.state == "refused"
+        own = None if here and own.basis != "operator" else own
     status = own.status if own is not None and own.status is not None else beta.status
     end = _stated(beta, place, "sunset_on")
     if stale_on is not None and end is not None and end < stale_on and status in _LIVE:
