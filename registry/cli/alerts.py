@@ -118,7 +118,8 @@ def add(
     asked = {_MEMBERS[key]: list(given.pop(key)) for key in _MEMBERS}
     chosen = {member: words for member, words in asked.items() if words}
     body = {
-        "name": name, "channel": channel, "url": url, "filter": {**chosen, "backfill": backfill, "pending": pending},
+        "name": name, "channel": channel, "url": url,
+        "filter": {**chosen, "backfill": backfill, "pending": pending},
         **{key: value for key, value in given.items() if value is not None},
     }  # fmt: skip
 
