@@ -451,9 +451,8 @@ def _status(
     holds for the platforms probed (rule 4). A sunset that has passed counts where the facts are old (rule 7).
     """
     own = _status_fact(beta, place)
-    if beta.status == "retired" and beta.basis == "probed" and own is not None:
-        here = fact is not None and fact.basis == "probed" and fact.state == "refused"
-        own = None if here and own.basis != "operator" else own
+    if own is not None and own.basis != "operator" and _outweighs(beta, fact):
+        own = None
     status = own.status if own is not None and own.status is not None else beta.status
     end = _stated(beta, place, "sunset_on")
     if stale_on is not None and end is not None and end < stale_on and status in _LIVE:
@@ -468,6 +467,16 @@ def _status(
         return ("active", None, True) if away else (status, None, False)
     ended_on = beta.retired_on or beta.status_since or date.min
     return ("active", None, True) if _newer_support(fact, ended_on) else (status, None, False)
+
+
+def _outweighs(beta: Beta, fact: PlaceFact | None) -> bool:
+    """Say whether a beta's status holds against what a source states for one place.
+
+    The operator's does, and so does a retirement that probing found here (rule 1).
+    """
+    found = fact is not None and fact.basis == "probed" and fact.state == "refused"
+    retired = beta.status == "retired" and beta.basis == "probed"
+    return beta.basis == "operator" or (retired and found)
 
 
 def _newer_support(fact: PlaceFact | None, day: date) -> bool:
