@@ -373,7 +373,8 @@ class _Known:
     place: Place
     status: Status
     state: State
-    accepted: bool | None
+    accepted: bool
+    """Of a retired one: whether it is taken there nevertheless."""
     names: tuple[str, ...]
     fact: PlaceFact | None
     disputed: str | None
@@ -396,21 +397,12 @@ def _known(beta: Beta, place: Place, stale_on: date | None) -> _Known:
             and may_cover(other.place, place)
         )
     status, status_fact, elsewhere = _status(beta, place, fact, stale_on)
-    if status != "retired":
-        accepted = fact.accepted if fact is not None else beta.accepted
-    elif status_fact is not None:
-        accepted = _newer_support(fact, _day(status_fact))
-    else:  # where its end has passed since these facts were read, nothing is known of it since
-        accepted = beta.accepted if beta.status == "retired" else None
-        end = beta.retired_on or beta.status_since or date.min
-        if accepted and any(_newer_support(other, end) for other in beta.places):
-            accepted = None  # which is known of another place
     return _Known(
         beta=beta,
         place=place,
         status=status,
         state=state,
-        accepted=accepted,
+        accepted=status == "retired" and _still_accepted(beta, fact, status_fact),
         names=_names(beta, place),
         fact=fact,
         disputed=beta.disputed or disputed,
@@ -419,6 +411,18 @@ def _known(beta: Beta, place: Place, stale_on: date | None) -> _Known:
         elsewhere=elsewhere,
         maybe=maybe,
     )
+
+
+def _still_accepted(beta: Beta, fact: PlaceFact | None, own: PlaceFact | None) -> bool:
+    """Say whether a beta that is retired at a place is accepted there; `own`: what states its end there."""
+    if beta.header_effect == "ignored" and (beta.accepted or _newer_support(fact, date.min)):
+        return True
+    if own is not None:
+        return _newer_support(fact, _day(own))
+    if beta.status != "retired" or not beta.accepted:
+        return False  # of an end that has passed since these facts were read nothing is known
+    end = beta.retired_on or beta.status_since or date.min
+    return not any(_newer_support(other, end) for other in beta.places)  # known of another place
 
 
 def _names(beta: Beta, place: Place) -> tuple[str, ...]:
@@ -448,7 +452,9 @@ def _status(
     """Return the status at a place, the fact that states it there, and whether it is retired elsewhere.
 
     A retirement that names no place holds for each without newer support of its own; one that probing found
-    holds for the platforms probed (rule 4). A sunset that has passed counts where the facts are old (rule 7).
+    holds for the platforms probed (rule 4). Where the header has no effect any more, that it is taken is
+    no support. General availability that is stated for some places holds there only. A sunset that has
+    passed counts where the facts are old (rule 7).
     """
     own = _status_fact(beta, place)
     if own is not None and own.basis != "operator" and _outweighs(beta, fact):
@@ -459,6 +465,11 @@ def _status(
         return "retired", None, False
     if own is not None:
         return status, own, status != "retired" and beta.status == "retired"
+    if status == "ga" and beta.basis != "operator":
+        placed = any(
+            fact.status == "ga" for fact in beta.places
+        )  # it acts only where that is stated
+        return ("active" if placed else "ga"), None, False
     if status != "retired" or beta.basis == "operator":
         return status, None, False
     if beta.basis == "probed":
@@ -466,7 +477,8 @@ def _status(
         away = place.platform not in (reached or ANTHROPIC_OPERATED)
         return ("active", None, True) if away else (status, None, False)
     ended_on = beta.retired_on or beta.status_since or date.min
-    return ("active", None, True) if _newer_support(fact, ended_on) else (status, None, False)
+    lives = beta.header_effect != "ignored" and _newer_support(fact, ended_on)
+    return ("active", None, True) if lives else (status, None, False)
 
 
 def _outweighs(beta: Beta, fact: PlaceFact | None) -> bool:
