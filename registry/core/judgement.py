@@ -637,7 +637,7 @@ class Judge:
             remarks.append(
                 Warning_(
                     "replacement_unproven",
-                    f"Nothing proves that {instead.name} works on {self.place}.",
+                    f"Nothing proves that {instead.name} works on {_named(self.place)}.",
                 )
             )
         issue = _ISSUE_OF.get(verdict)
@@ -805,7 +805,8 @@ class Judge:
         stated = next((one for one in betas if one.current and one.name != beta.name), None)
         if stated is not None and not judged.fails:
             text = (
-                f"{stated.name} is the current version of {name} and cannot be used on {self.place}: "
+                f"{stated.name} is the current version of {name} and cannot be used on "
+                f"{_named(self.place)}: "
                 f"{beta.name} is sent instead."
             )
             judged = replace(judged, warnings=(*judged.warnings, Warning_("other_version", text)))
@@ -887,6 +888,11 @@ def _remarks(known: _Known, *, endpoint_asked: bool) -> Iterable[Warning_]:
         yield Warning_("endpoint_not_listed", text)
 
 
+def _named(place: Place) -> str:
+    """Name a place in a sentence; that a request is one for messages goes without saying."""
+    return str(replace(place, endpoint=None) if place.endpoint == DEFAULT_ENDPOINT else place)
+
+
 def _dependent(known: _Known) -> str:
     where = ", ".join(dict.fromkeys(str(fact.place) for fact in known.maybe[:3]))
     return f"{known.beta.name} is refused on {where}; say where the request goes."
@@ -900,7 +906,7 @@ def _of_state(known: _Known) -> Iterable[Warning_]:
             where = replace(place, model=None)
             yield Warning_(
                 "wrong_model",
-                f"{beta.name} is refused for the model {place.model} on {where}{told}.",
+                f"{beta.name} is refused for the model {place.model} on {_named(where)}{told}.",
             )
         case "refused" if known.wrong == "wrong_endpoint":
             yield Warning_(
@@ -915,7 +921,7 @@ def _of_state(known: _Known) -> Iterable[Warning_]:
                 f"{beta.name} needs a key or plan that may use it on {place.platform}{told}.",
             )
         case "unknown":
-            text = f"Nothing proves that {beta.name} works on {place}."
+            text = f"Nothing proves that {beta.name} works on {_named(place)}."
             if known.maybe:
                 text += f" {_dependent(known)}"
             yield Warning_("unproven", text)
@@ -964,7 +970,7 @@ def _of_status(known: _Known) -> Iterable[Warning_]:
         case "active":
             end = _stated(beta, known.place, "sunset_on")
             if end is not None and end != beta.sunset_on:
-                yield Warning_("deprecated", f"{beta.name} ends on {end} on {known.place}.")
+                yield Warning_("deprecated", f"{beta.name} ends on {end} on {_named(known.place)}.")
 
 
 def _of_retired(known: _Known) -> Warning_:
