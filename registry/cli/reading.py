@@ -52,7 +52,6 @@ def betas_list(
 ) -> None:
     """List betas with their status."""
     from registry.core.facts import STATUSES
-    from registry.core.judgement import judges_of, lenient_place
     from registry.core.names import PLATFORMS, sort_key
     from registry.core.wire import beta_to_json
 
@@ -70,19 +69,11 @@ def betas_list(
     if options.as_json:
         print_json({"items": [beta_to_json(beta) for beta in found], "next": None})
         return
-    judge = judges_of(facts.snapshot, today()).at(lenient_place(platform))
     rows = [
-        (
-            beta.name,
-            beta.status,
-            beta.status_since,
-            _ends(beta),
-            judge.beta(beta.name).use_instead,
-            beta.summary,
-        )
+        (beta.name, beta.status, beta.status_since, _ends(beta), beta.superseded_by, beta.summary)
         for beta in found
     ]
-    columns = ("BETA", "STATUS", "SINCE", "ENDS", "USE INSTEAD", "WHAT IT IS")
+    columns = ("BETA", "STATUS", "SINCE", "ENDS", "SUPERSEDED BY", "WHAT IT IS")
     print_table(columns, rows, "No beta matches.")
     click.echo(f"\n{len(found)} betas", nl=False)
     print_footer(facts)

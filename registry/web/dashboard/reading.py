@@ -294,7 +294,6 @@ def _overview(snapshot: Snapshot, now: datetime) -> dict[str, Any]:
     ]
     return {
         "counts": counts,
-        "home": judges_of(snapshot, today).at(HOME).beta,
         "coming": sorted(coming, key=lambda beta: (beta.sunset_on, beta.name)),
         "gone": sorted(gone, key=lambda beta: (beta.retired_on, beta.name), reverse=True),
         "disputed": [beta for beta in betas if beta.disputed],
