@@ -28,7 +28,7 @@ from tests.waiting import until
 
 COMMAND = [sys.executable, "-m", "registry.cli"]
 MCP = "mcp-client-2025-11-20"
-GONE = "computer-use-2024-10-22"
+GONE = "prompt-tools-2025-04-02"
 
 
 def run(*arguments: str, text: str | None = None, env: Mapping[str, str] = {}) -> Any:
