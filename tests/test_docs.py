@@ -77,7 +77,7 @@ def test_the_launcher_of_a_checkout(tmp_path: Path) -> None:
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m registry.cli "$@"\n')
     command.chmod(0o755)
     assert launch("--version").stdout.startswith("beta-registry, version ")
-    assert launch("check", "computer-use-2024-10-22").returncode == 3
+    assert launch("check", "prompt-tools-2025-04-02").returncode == 3
 
 
 def test_the_readme_says_how_the_command_is_found() -> None:

@@ -81,6 +81,7 @@ _MEMBERS = {
 @click.option("--team", help="Whose subscription it is.")
 @_filter_options
 @click.option("--backfill", is_flag=True, help="History, too.")
+@click.option("--pending", is_flag=True, help="Also what a target has not decided yet.")
 @click.option(
     "--only-if-used", is_flag=True, help="Only of betas that the team's services were seen with."
 )
@@ -103,6 +104,7 @@ def add(
     address: str | None,
     url_env: str | None,
     backfill: bool,
+    pending: bool,
     **given: Any,
 ) -> None:
     """Subscribe. The secret that a webhook is signed with is printed once."""
@@ -116,7 +118,8 @@ def add(
     asked = {_MEMBERS[key]: list(given.pop(key)) for key in _MEMBERS}
     chosen = {member: words for member, words in asked.items() if words}
     body = {
-        "name": name, "channel": channel, "url": url, "filter": {**chosen, "backfill": backfill},
+        "name": name, "channel": channel, "url": url,
+        "filter": {**chosen, "backfill": backfill, "pending": pending},
         **{key: value for key, value in given.items() if value is not None},
     }  # fmt: skip
 

@@ -73,7 +73,7 @@ def betas_list(
         (beta.name, beta.status, beta.status_since, _ends(beta), beta.superseded_by, beta.summary)
         for beta in found
     ]
-    columns = ("BETA", "STATUS", "SINCE", "ENDS", "USE INSTEAD", "WHAT IT IS")
+    columns = ("BETA", "STATUS", "SINCE", "ENDS", "SUPERSEDED BY", "WHAT IT IS")
     print_table(columns, rows, "No beta matches.")
     click.echo(f"\n{len(found)} betas", nl=False)
     print_footer(facts)
@@ -290,7 +290,21 @@ def _amend_locally(
 @click.option("--model")
 @click.option("--endpoint", default="messages", show_default=True)
 @click.option("--policy", type=click.Choice(["strict", "filter", "advise"]), default="strict")
-@click.option("--on-unknown", type=click.Choice(["error", "pass", "drop"]))
+@click.option(
+    "--on-unknown",
+    type=click.Choice(["error", "pass", "drop"]),
+    help="What to do with names that nobody knows.",
+)
+@click.option(
+    "--on-unproven",
+    type=click.Choice(["error", "pass", "drop"]),
+    help="With those that nothing proves there; default: pass.",
+)
+@click.option(
+    "--on-restricted",
+    type=click.Choice(["error", "pass", "drop"]),
+    help="With those that need a key or plan; default: pass.",
+)
 @click.option("--format", "form", help="Ready to paste.", type=click.Choice(
     ["value", "env", "json", "claude-code", "python", "typescript", "curl"]))  # fmt: skip
 @common

@@ -322,7 +322,7 @@ def _reason(status: Status, claim: Claim) -> str:
     }[status]
     version = f" {claim.version}" if claim.version else ""
     said = f", {claim.quote}" if claim.basis == "operator" and claim.quote else ""
-    day = f" as of {claim.day}" if claim.day else ", without a day or a source"
+    day = f" as of {claim.day}" if claim.day else ", which names no source"
     return f"{what}, by {claim.source}{version}{day}{said}."
 
 

@@ -461,6 +461,8 @@ def _status(
     passed counts where the facts are old (rule 7).
     """
     own = _status_fact(beta, place)
+    if own is not None and own.basis != "operator" and _outweighs(beta, fact):
+        own = None
     status = own.status if own is not None and own.status is not None else beta.status
     end = _stated(beta, place, "sunset_on")
     if stale_on is not None and end is not None and end < stale_on and status in _LIVE:
@@ -481,6 +483,16 @@ def _status(
     ended_on = beta.retired_on or beta.status_since or date.min
     lives = beta.header_effect != "ignored" and _newer_support(fact, ended_on)
     return ("active", None, True) if lives else (status, None, False)
+
+
+def _outweighs(beta: Beta, fact: PlaceFact | None) -> bool:
+    """Say whether a beta's status holds against what a source states for one place.
+
+    The operator's does, and so does a retirement that probing found here (rule 1).
+    """
+    found = fact is not None and fact.basis == "probed" and fact.state == "refused"
+    retired = beta.status == "retired" and beta.basis == "probed"
+    return beta.basis == "operator" or (retired and found)
 
 
 def _newer_support(fact: PlaceFact | None, day: date) -> bool:
@@ -629,7 +641,7 @@ class Judge:
             remarks.append(
                 Warning_(
                     "replacement_unproven",
-                    f"Nothing proves that {instead.name} works on {self.place}.",
+                    f"Nothing proves that {instead.name} works on {_named(self.place)}.",
                 )
             )
         issue = _ISSUE_OF.get(verdict)
@@ -797,7 +809,8 @@ class Judge:
         stated = next((one for one in betas if one.current and one.name != beta.name), None)
         if stated is not None and not judged.fails:
             text = (
-                f"{stated.name} is the current version of {name} and cannot be used on {self.place}: "
+                f"{stated.name} is the current version of {name} and cannot be used on "
+                f"{_named(self.place)}: "
                 f"{beta.name} is sent instead."
             )
             judged = replace(judged, warnings=(*judged.warnings, Warning_("other_version", text)))
@@ -879,6 +892,11 @@ def _remarks(known: _Known, *, endpoint_asked: bool) -> Iterable[Warning_]:
         yield Warning_("endpoint_not_listed", text)
 
 
+def _named(place: Place) -> str:
+    """Name a place in a sentence; that a request is one for messages goes without saying."""
+    return str(replace(place, endpoint=None) if place.endpoint == DEFAULT_ENDPOINT else place)
+
+
 def _dependent(known: _Known) -> str:
     where = ", ".join(dict.fromkeys(str(fact.place) for fact in known.maybe[:3]))
     return f"{known.beta.name} is refused on {where}; say where the request goes."
@@ -892,7 +910,7 @@ def _of_state(known: _Known) -> Iterable[Warning_]:
             where = replace(place, model=None)
             yield Warning_(
                 "wrong_model",
-                f"{beta.name} is refused for the model {place.model} on {where}{told}.",
+                f"{beta.name} is refused for the model {place.model} on {_named(where)}{told}.",
             )
         case "refused" if known.wrong == "wrong_endpoint":
             yield Warning_(
@@ -907,7 +925,7 @@ def _of_state(known: _Known) -> Iterable[Warning_]:
                 f"{beta.name} needs a key or plan that may use it on {place.platform}{told}.",
             )
         case "unknown":
-            text = f"Nothing proves that {beta.name} works on {place}."
+            text = f"Nothing proves that {beta.name} works on {_named(place)}."
             if known.maybe:
                 text += f" {_dependent(known)}"
             yield Warning_("unproven", text)
@@ -956,7 +974,7 @@ def _of_status(known: _Known) -> Iterable[Warning_]:
         case "active":
             end = _stated(beta, known.place, "sunset_on")
             if end is not None and end != beta.sunset_on:
-                yield Warning_("deprecated", f"{beta.name} ends on {end} on {known.place}.")
+                yield Warning_("deprecated", f"{beta.name} ends on {end} on {_named(known.place)}.")
 
 
 def _of_retired(known: _Known) -> Warning_:

@@ -67,6 +67,8 @@ class Scanner:
 
     def __init__(self, known: Iterable[str]) -> None:
         self._known = frozenset(name.encode() for name in known)
+        longer = sorted(name for name in self._known if _GOES_ON_AFTER_DATE.search(name))
+        self._longer = [re.compile(_NOT_WITHIN + re.escape(name) + _ENDS) for name in longer]
 
     def find(self, text: str | bytes) -> list[Found]:
         """Find all betas of a text, in order."""
@@ -79,7 +81,7 @@ class Scanner:
     def hits(self, text: bytes, start: int, stop: int) -> list[tuple[int, bytes]]:
         """Find the names that begin in a part of a text, as (offset, name) in order."""
         place = _Place(text)
-        found = dict(self._dated(place, start, stop))
+        found = dict(self._dated(place, start, stop)) | dict(self._beyond(place, start, stop))
         if _speaks_of_anthropic(text):
             found |= {
                 at: name
@@ -102,6 +104,15 @@ class Scanner:
             at, name = self._token(place.text, match.start(), match.end())
             if name and start <= at < stop and self._counts(place, at, name):
                 yield at, name
+
+    def _beyond(self, place: _Place, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+        """Find the known names that go on after their date."""
+        for pattern in self._longer:
+            for match in pattern.finditer(place.text, start):
+                if match.start() >= stop:
+                    break
+                if not place.is_address(match.start(), match.end()):
+                    yield match.start(), match[0]
 
     def _token(self, text: bytes, date: int, end: int) -> tuple[int, bytes]:
         """Return the token that ends in a date, and where it begins; empty if it is none."""
@@ -185,9 +196,10 @@ class Stream:
 
 # The literal beginning lets the regular expression engine skip through text at memory speed; what
 # stands before the date is looked at only where there is one.
-_DATE = re.compile(
-    rb"20[0-9]{2}([-_.]?)[0-9]{2}\1[0-9]{2}(?![A-Za-z0-9_-])(?!\.[A-Za-z0-9])",
-)
+_ENDS = rb"(?![A-Za-z0-9_-])(?!\.[A-Za-z0-9])"
+_DATE = re.compile(rb"20[0-9]{2}([-_.]?)[0-9]{2}\1[0-9]{2}" + _ENDS)
+_GOES_ON_AFTER_DATE = re.compile(rb"-20[0-9]{2}(-?)[0-9]{2}\1[0-9]{2}[-_.][a-z]")
+_NOT_WITHIN = rb"(?<![A-Za-z0-9_-])"
 _SHAPE = re.compile(rb"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*[-_.]" + _DATE.pattern)
 _UNDATED = re.compile(rb"[a-z][a-z0-9]*(?:-[a-z0-9]+)+")
 _TOOL_TYPE = re.compile(rb"[a-z0-9_]+_20[0-9]{6}")

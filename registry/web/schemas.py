@@ -6,12 +6,12 @@ Answers are printed from the core's values; these models describe them, and a te
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from registry.alerts.placeholders import PLACEHOLDERS
-from registry.core import facts
+from registry.core import facts, judgement
 
 __all__ = [
     "ERRORS",
@@ -25,6 +25,8 @@ __all__ = [
     "Feature",
     "FeaturePage",
     "HeaderAnswer",
+    "Judged",
+    "Missing",
     "NewBeta",
     "Problem",
     "Snapshot",
@@ -69,6 +71,18 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     }.items()
     for ref in ["#/components/schemas/Problem"]
 }
+
+
+PLACE: Final = {
+    "platform": "Default `anthropic`.",
+    "api": "Bedrock only: `invoke` (default), `converse` or `mantle`.",
+    "hosting": "Foundry only: `anthropic` or `azure`.",
+    "region": "As the cloud spells it.",
+    "model": "Model that is asked, in any cloud's spelling.",
+    "endpoint": "Default `messages`.",
+    "target": "A target whose place counts where nothing else is said.",
+}
+"""The parts of a place, as parameters."""
 
 
 def shape(model: Any) -> dict[int | str, dict[str, Any]]:
@@ -177,7 +191,11 @@ class Snapshot(BaseModel):
 
 
 class HeaderAnswer(BaseModel):
-    """What to send."""
+    """What to send.
+
+    `dropped` holds what was asked for and is not sent; its `reason` is a verdict (as in `POST /v1/check`), or
+    `ga` for what needs no header.
+    """
 
     header: str
     value: str
@@ -185,6 +203,9 @@ class HeaderAnswer(BaseModel):
     platform: str
     placement: str
     body: dict[str, list[str]] | None
+    body_in: str | None = Field(
+        description="The member of the request's body that takes `body`, where it is not the body itself."
+    )
     betas: list[dict[str, Any]]
     dropped: list[dict[str, Any]]
     revision: int
@@ -197,31 +218,65 @@ class Check(BaseModel):
         extra="forbid",
         json_schema_extra={
             "example": {
-                "value": "mcp-client-2025-11-20,context-1m-2025-08-07",
-                "platform": "vertex",
+                "value": "mcp-client-2025-11-20,compact-2026-09-04",
+                "platform": "bedrock",
+                "api": "converse",
+                "body": {"mcp_servers": []},
             }
         },
     )
 
     value: str | None = Field(None, max_length=65536)
     betas: list[str] | None = Field(None, max_length=500)
-    platform: str | None = None
-    api: str | None = None
-    hosting: str | None = None
-    region: str | None = Field(None, max_length=128)
-    model: str | None = Field(None, max_length=512)
-    endpoint: str | None = Field(None, max_length=128)
-    target: str | None = None
-    body: dict[str, Any] | None = Field(None, description="What the request sends.")
+    platform: str | None = Field(None, description=PLACE["platform"])
+    api: str | None = Field(None, description=PLACE["api"])
+    hosting: str | None = Field(None, description=PLACE["hosting"])
+    region: str | None = Field(None, max_length=128, description=PLACE["region"])
+    model: str | None = Field(None, max_length=512, description=PLACE["model"])
+    endpoint: str | None = Field(None, max_length=128, description=PLACE["endpoint"])
+    target: str | None = Field(None, description=PLACE["target"])
+    body: dict[str, Any] | None = Field(
+        None,
+        description="The request's own body: `missing` then says what in it needs a beta that is not "
+        "there, and a beta that it cannot do without stays in `value`.",
+    )
+
+
+class Judged(BaseModel):
+    """What holds for one name at the place; `certainty` and `since` are those of what decides."""
+
+    name: str
+    verdict: judgement.Verdict
+    use_instead: str | None = Field(
+        description="A version proven at this place, else a stated successor; null where none can be advised."
+    )
+    alternatives: list[dict[str, Any]] = Field(
+        description="The other live versions, each with `state`, `basis`, `certainty` and `at`."
+    )
+    detail: str
+    warnings: list[dict[str, str]] = Field(description="All else that holds: `code`, `detail`.")
+    did_you_mean: list[str]
+    basis: facts.Basis | None
+    certainty: str = Field(description="`proven`, `stated`, `guessed` or `unknown`.")
+    since: str | None
+
+
+class Missing(BaseModel):
+    """A body field or tool type without a beta that allows it."""
+
+    field: str
+    beta: str | None = Field(description="The one to add; null where none can be advised.")
+    alternatives: list[str]
+    instead: str | None = Field(description="What took its place in the body, if anything.")
 
 
 class Checked(BaseModel):
     """The verdict on a header value; `missing`: what the body holds without the beta that allows it."""
 
-    valid: bool
-    value: str
-    betas: list[dict[str, Any]]
-    missing: list[dict[str, Any]]
+    valid: bool = Field(description="False only if a request would fail.")
+    value: str = Field(description="As it should be sent.")
+    betas: list[Judged]
+    missing: list[Missing]
 
 
 class Amendment(BaseModel):
@@ -378,10 +433,10 @@ class Diagnose(BaseModel):
     status: int | None = Field(None, ge=0, le=999)
     headers: dict[str, str] = Field(default_factory=dict)
     body: str = Field("", max_length=1024 * 1024 + 64)
-    platform: str | None = Field(None, max_length=64)
-    api: str | None = Field(None, max_length=64)
-    hosting: str | None = Field(None, max_length=64)
-    region: str | None = Field(None, max_length=128)
+    platform: str | None = Field(None, max_length=64, description="Where it came from.")
+    api: str | None = Field(None, max_length=64, description=PLACE["api"])
+    hosting: str | None = Field(None, max_length=64, description=PLACE["hosting"])
+    region: str | None = Field(None, max_length=128, description=PLACE["region"])
     betas_sent: list[str] | None = Field(None, max_length=500)
     model: str | None = Field(None, max_length=512)
     endpoint: str | None = Field(None, max_length=128)
@@ -391,14 +446,22 @@ class Diagnose(BaseModel):
 class Diagnosis(BaseModel):
     """What an upstream answer means for betas."""
 
-    verdict: str
+    verdict: str = Field(
+        description="`accepted`, `refused`, `restricted`, `model_unsupported`, `beta_missing` or "
+        "`inconclusive`; `reason` says why the last."
+    )
     reason: str | None
     platform: str | None
-    refused: list[str]
-    suspects: list[dict[str, Any]]
+    refused: list[str] = Field(description="Whom the answer names, or the only one that was sent.")
+    suspects: list[dict[str, Any]] = Field(
+        description="Who may be meant by a refusal that names nobody: `name`, `verdict`, `detail`, the "
+        "likeliest first."
+    )
     betas: list[dict[str, Any]]
-    did_you_mean: dict[str, list[str]]
-    hints: list[str]
+    did_you_mean: dict[str, list[str]] = Field(description="Known names near unknown ones.")
+    hints: list[str] = Field(
+        description="Betas that allow the body field or tool type which the answer does not know."
+    )
     explanation: str
     advice: str
     send_instead: dict[str, Any] | None
@@ -429,7 +492,8 @@ class Subscribe(BaseModel):
     filter: dict[str, Any] = Field(
         default_factory=dict,
         description="`types` (also `beta.*`), `betas`, `features`, `platforms`, `statuses`, `teams`, "
-        "`backfill`; an empty one asks for nothing in particular.",
+        "`backfill` (history, too), `pending` (also what a target has not decided yet); an empty one asks for "
+        "nothing in particular.",
     )
     only_if_used: bool = Field(
         False,
@@ -560,20 +624,19 @@ def header_operation() -> dict[str, Any]:
     words = {
         "beta": "Beta names; repeatable or a comma list.",
         "feature": "Features, each sent as its current beta; repeatable or a comma list.",
-        "platform": "Default `anthropic`.",
-        "api": "Bedrock only: `invoke` or `mantle`.",
-        "model": "Model that is asked, in any cloud's spelling.",
-        "endpoint": "Default `messages`.",
-        "target": "A target whose platform, API, model and endpoint count.",
+        **PLACE,
         "service": "Who asks.",
         "environment": "Where it runs.",
         "policy": "`strict`, `filter` or `advise`.",
-        "on_unknown": "`error`, `pass` or `drop`.",
+        "on_unknown": "What to do with names that nobody knows, or too little is known of: `error` (default of "
+        "`strict`), `pass` (of the others) or `drop`.",
+        "on_unproven": "With names that nothing proves to work there: `pass` (default), `drop` or `error`.",
+        "on_restricted": "With names that need a key or plan: `pass` (default), `drop` or `error`.",
     }
     schema = {"$ref": "#/components/schemas/HeaderAnswer"}
     example = {
         "header": "anthropic-beta", "value": "mcp-client-2025-11-20", "omit": False,
-        "platform": "anthropic", "placement": "header", "body": None,
+        "platform": "anthropic", "placement": "header", "body": None, "body_in": None,
         "betas": [{"name": "mcp-client-2025-11-20", "requested": "mcp-client", "status": "active",
                    "warnings": []}],
         "dropped": [], "revision": 412,

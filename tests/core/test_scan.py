@@ -44,6 +44,14 @@ def test_a_known_name_counts_anywhere_as_a_whole_token(text: str) -> None:
     assert names(text) == [MCP]
 
 
+def test_a_known_name_may_go_on_after_its_date() -> None:
+    """As `NAME-research-preview` does; as part of a longer word or an address it is none."""
+    longer = f"{MCP}-research-preview"
+    scanner = Scanner((*KNOWN, longer))
+    text = f"betas = ['{longer}', '{MCP}']\nx{longer} {longer}-2 https://docs.example/{longer}/y"
+    assert [(one.name, one.known) for one in scanner.find(text)] == [(longer, True), (MCP, True)]
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -41,6 +41,9 @@ def test_a_beta_dies_and_is_found_out(start: Any, monkeypatch: pytest.MonkeyPatc
         assert state()["platforms"]["anthropic"]["target"] == "ours"
         assert service.get(f"/v1/header?beta={LIVE}&target=ours").status_code == 200
         world.patch({"timeline": [{"at": 0, "beta": LIVE, "do": "refuse"}]})
+        until(lambda: state()["platforms"]["anthropic"]["pending"], "the first refusal")
+        shown_there = service.get("/matrix", headers={"Accept": "text/html"})
+        assert (shown_there.status_code, " of 3: " in shown_there.text) == (200, True)
         until(lambda: state()["status"] == "retired", "the verdict")
         until(lambda: service.get(f"/v1/header?beta={LIVE}").status_code == 422, "the refusal")
         retired = service.get(f"/v1/changelog?type=beta.retired&beta={LIVE}").json()["items"]

@@ -106,10 +106,14 @@ def used(session: Session, name: str, judge: Judges, now: datetime) -> dict[str,
 def going_away(
     session: Session, judge: Judges, now: datetime
 ) -> list[tuple[inventory.Row, list[str]]]:
-    """Return the retired or deprecated betas that are in use, those of most services first, with some."""
-    wanted = inventory.Filter(statuses=("retired", "deprecated"))
+    """Return the betas in use that fail or will end where they are used, those of most services first.
+
+    With each come some of these services.
+    """
+    wanted = inventory.Filter(statuses=STATUSES)
     found = inventory.rows(session, judge, now, "beta", wanted, limit=500)
-    worst = sorted(found, key=lambda row: (-row.services, row.key or ""))[:10]
+    dying = [row for row in found if row.issue in ("retired", "refused", "deprecated")]
+    worst = sorted(dying, key=lambda row: (-row.services, row.key or ""))[:10]
     names = inventory.some_users(session, [row.key for row in worst if row.key], now)
     return [(row, names.get(row.key or "", [])) for row in worst]
 

@@ -227,8 +227,8 @@ def _matrix(shown: dict[str, Any], judges: Judges) -> dict[str, Any]:
     columns: dict[str, Sequence[Judgement]] = {}
     for platform in PLATFORMS:
         slugs = [slug for slug, place in KNOWN_PLACES.items() if place.platform == platform]
-        facts = {tuple((it.verdict, it.fact, it.names) for it in cells[slug]) for slug in slugs}
-        if len(facts) == 1:
+        facts = [[(it.verdict, it.fact, it.names) for it in cells[slug]] for slug in slugs]
+        if all(one == facts[0] for one in facts):
             columns[platform] = cells[slugs[0]]
         else:
             columns |= {slug: cells[slug] for slug in slugs}

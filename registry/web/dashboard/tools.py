@@ -11,6 +11,7 @@ from registry.core.diagnosis import diagnose
 from registry.core.errors import RegistryError
 from registry.core.facts import Json, Snapshot
 from registry.core.names import PLATFORMS, read_header
+from registry.core.places import APIS, HOSTINGS
 from registry.core.redaction import mask_secrets
 from registry.core.resolution import Ask, features, resolve
 from registry.core.snippets import FORMATS, snippet
@@ -27,7 +28,9 @@ FORMAT_NAMES: Final = {
 }  # fmt: skip
 
 
-_FORM: Final = dict.fromkeys(("text", "betas", "platform", "model", "endpoint", "status"), "")
+_FORM: Final = dict.fromkeys(
+    ("text", "betas", "platform", "api", "hosting", "region", "model", "endpoint", "status"), ""
+)
 
 
 async def posted(request: Request) -> dict[str, str]:
@@ -46,7 +49,18 @@ def routes(pages: Pages) -> APIRouter:
     def builder(request: Request) -> Response:
         snapshot = pages.snapshot()
         asked = Asked(
-            request, ("beta", "feature", "platform", "api", "model", "endpoint", "policy")
+            request,
+            (
+                "beta",
+                "feature",
+                "platform",
+                "api",
+                "hosting",
+                "region",
+                "model",
+                "endpoint",
+                "policy",
+            ),
         )
         ask = _ask(asked)
         return pages.show(
@@ -61,21 +75,29 @@ def routes(pages: Pages) -> APIRouter:
             endpoints=sorted({e for beta in snapshot.betas.values() for e in beta.endpoints}),
             models=sorted({m for beta in snapshot.betas.values() for m in beta.models}),
             platforms=PLATFORMS,
+            apis=APIS,
+            hostings=HOSTINGS,
             policies=POLICIES,
             notices=asked.notices,
         )
 
     @router.get("/explain")
     def ask_for_error(request: Request) -> Response:
-        return pages.show(request, "explain.html", form=dict(_FORM), said=None, platforms=PLATFORMS)
+        return _show_explain(pages, request, dict(_FORM), None)
 
     @router.post("/explain")
     def explain(request: Request, form: Form) -> Response:
         said = _explained(pages.snapshot(), form, pages.context.clock().date())
         shown = _FORM | form | {"text": mask_secrets(form.get("text", "")[:PASTED_MAX])}
-        return pages.show(request, "explain.html", form=shown, said=said, platforms=PLATFORMS)
+        return _show_explain(pages, request, shown, said)
 
     return router
+
+
+def _show_explain(pages: Pages, request: Request, form: dict[str, str], said: Json) -> Response:
+    return pages.show(
+        request, "explain.html", form=form, said=said, platforms=PLATFORMS, apis=APIS, hostings=HOSTINGS,
+    )  # fmt: skip
 
 
 def _ask(asked: Asked) -> Ask:
@@ -83,11 +105,13 @@ def _ask(asked: Asked) -> Ask:
     names = [("feature", name) for name in asked.words("feature")]
     names += [("beta", name) for name in read_header(asked.words("beta"))]
     platform = asked.word("platform", PLATFORMS, "anthropic")
-    api = asked.word("api", ("invoke", "mantle"))
+    api, hosting = asked.word("api", APIS), asked.word("hosting", HOSTINGS)
     return Ask(
         requested=tuple(names),
         platform=platform,
         api=(api or None) if platform == "bedrock" else None,
+        hosting=(hosting or None) if platform == "foundry" else None,
+        region=asked.text("region", 100) or None,
         model=asked.text("model") or None,
         endpoint=asked.text("endpoint", 100) or None,
         policy=asked.word("policy", POLICIES, "strict"),
@@ -159,6 +183,9 @@ def _explained(snapshot: Snapshot, form: dict[str, str], today: Any) -> dict[str
         headers={},
         body=text,
         platform=platform if platform in PLATFORMS else None,
+        api=form.get("api") or None,
+        hosting=form.get("hosting") or None,
+        region=form.get("region", "").strip()[:128] or None,
         betas_sent=betas or None,
         model=form.get("model", "").strip()[:512] or None,
         endpoint=form.get("endpoint", "").strip()[:128] or None,
