@@ -18,11 +18,10 @@ from typing import Final, Literal, NamedTuple, Protocol, get_args
 from registry.core.facts import Event, Json
 from registry.core.judgement import VERDICTS, Judgement, Judges, lenient_place
 from registry.core.names import PLATFORMS
-from registry.core.places import Place, covers
+from registry.core.places import PARTS, Place, covers
 
 __all__ = [
     "HEALTHS",
-    "PARTS",
     "Answered",
     "Cell",
     "Declared",
@@ -39,8 +38,6 @@ __all__ = [
 
 Health = Literal["ok", "at_risk", "failing"]
 HEALTHS: Final[tuple[Health, ...]] = get_args(Health)
-
-PARTS: Final = ("platform", "api", "hosting", "region", "model", "endpoint")
 
 
 class Cell(NamedTuple):

@@ -22,8 +22,9 @@ from typing import Final, Literal, TypeAlias
 from urllib.parse import quote
 
 from registry.core.facts import Beta, Event, EventType, Json, Snapshot
-from registry.core.health import PARTS, event_place
+from registry.core.health import event_place
 from registry.core.judgement import Judgement, Judges, lenient_place
+from registry.core.places import PARTS
 
 __all__ = [
     "Severity",

@@ -16,7 +16,6 @@ from registry.core.errors import Invalid, NotFound
 from registry.core.facts import Json
 from registry.core.health import (
     HEALTHS,
-    PARTS,
     Answered,
     Declared,
     Health,
@@ -28,7 +27,7 @@ from registry.core.health import (
 )
 from registry.core.judgement import Judgement, Judges
 from registry.core.names import is_well_formed
-from registry.core.places import Place, place_of
+from registry.core.places import PARTS, Place, place_of
 from registry.db import upsert
 from registry.inventory.reading import LOCATIONS, Location, hours_of
 from registry.inventory.recording import check_name

@@ -14,9 +14,9 @@ from datetime import date, datetime
 from typing import Final, Literal, get_args
 
 from registry.core.facts import Json, Snapshot, to_json
-from registry.core.health import HEALTHS, PARTS, Answered, Hour, answered, gravest, health_of
+from registry.core.health import HEALTHS, Answered, Hour, answered, gravest, health_of
 from registry.core.judgement import HOME, Judgement, Judges
-from registry.core.places import Place
+from registry.core.places import PARTS, Place
 from registry.core.resolution import Ask, Resolver
 
 __all__ = [
