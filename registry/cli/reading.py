@@ -73,7 +73,7 @@ def betas_list(
         (beta.name, beta.status, beta.status_since, _ends(beta), beta.superseded_by, beta.summary)
         for beta in found
     ]
-    columns = ("BETA", "STATUS", "SINCE", "ENDS", "USE INSTEAD", "WHAT IT IS")
+    columns = ("BETA", "STATUS", "SINCE", "ENDS", "SUPERSEDED BY", "WHAT IT IS")
     print_table(columns, rows, "No beta matches.")
     click.echo(f"\n{len(found)} betas", nl=False)
     print_footer(facts)

@@ -35,7 +35,6 @@ from registry.core.names import (
     sort_key,
 )
 from registry.core.places import (
-    ANYWHERE,
     APIS,
     DEFAULT_ENDPOINT,
     HOSTINGS,
@@ -1052,7 +1051,7 @@ class Judges:
         if not self.index.knows(name):
             return Judgement(
                 requested=name,
-                place=ANYWHERE,
+                place=place,
                 beta=None,
                 names=(name,),
                 verdict="unknown" if is_well_formed(name) else "malformed",

@@ -88,22 +88,25 @@ class BetaPlace:
     status: str
     state: str
     since: date | None
+    issue: str | None
     fails: bool
     health: Health
     count_24h: int
     refused_24h: int
-    detail: str
     use_instead: str | None
+    detail: str
+    advice: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceBeta:
     """A beta that a service was seen with, how it stands there, and what to do.
 
-    `places` tells it for each place; what stands beside it is so at the gravest of them.
+    `places` tells it for each place; what stands beside it is so at `place`, the gravest of them.
     """
 
     name: str
+    place: Place
     verdict: str
     status: str
     state: str
@@ -388,6 +391,7 @@ def _beta(group: Sequence[_Judged]) -> ServiceBeta:
     places = [_place(each) for each in by_place.values()]
     return ServiceBeta(
         name=judged.name,
+        place=judged.place,
         verdict=judged.verdict,
         status=judged.status,
         state=judged.state,
@@ -418,12 +422,14 @@ def _place(group: Sequence[_Judged]) -> BetaPlace:
         status=judged.status,
         state=judged.state,
         since=judged.since,
+        issue=judged.issue,
         fails=judged.fails,
         health=health_of([(judged, day)]),
         count_24h=day.count,
         refused_24h=day.refused,
-        detail=judged.detail,
         use_instead=judged.use_instead,
+        detail=judged.detail,
+        advice=judged.advice,
     )
 
 
