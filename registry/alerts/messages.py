@@ -21,6 +21,7 @@ from registry.alerts import placeholders
 from registry.alerts.sending import Message
 from registry.core import diagnosis
 from registry.core.facts import Beta, Event, Json, Snapshot, rfc3339, to_json
+from registry.core.health import ENDING
 from registry.core.judgement import HOME, VERDICTS, Judgement, Judges, judges_of
 from registry.core.places import KNOWN_PLACES, Place
 from registry.core.wording import judged, page, plain, severity_of, tell
@@ -171,12 +172,7 @@ def _what_to_do(event: Event, said: Judgement | None) -> str:
     return "wait" if event.type in (*_UNDECIDED, "beta.superseded") else "nothing"
 
 
-_ENDS: Final = frozenset(
-    {
-        "beta.retired", "beta.refused", "beta.deprecated", "beta.sunset_approaching",
-        "beta.superseded", "usage.at_risk", "usage.refusing",
-    }
-)  # fmt: skip
+_ENDS: Final = ENDING | {"usage.at_risk", "usage.refusing"}
 _UNDECIDED: Final = frozenset(
     {
         "beta.restricted", "beta.disputed", "beta.delisted", "target.unhealthy", "target.blind",

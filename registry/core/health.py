@@ -21,6 +21,7 @@ from registry.core.names import PLATFORMS
 from registry.core.places import PARTS, Place, covers
 
 __all__ = [
+    "ENDING",
     "HEALTHS",
     "Answered",
     "Cell",
@@ -185,7 +186,7 @@ def _narrow(parts: Mapping[str, Json]) -> Place:
     return Place(**{part: parts.get(part) for part in PARTS})
 
 
-_ENDING: Final = frozenset(
+ENDING: Final = frozenset(
     {
         "beta.retired",
         "beta.refused",
@@ -194,13 +195,14 @@ _ENDING: Final = frozenset(
         "beta.superseded",
     }
 )
+"""Events after which another beta is wanted, or none."""
 
 
 def hits(event: Event, item: Judgement) -> bool:
     """Say whether an event concerns a usage: it happened where that is, and what it tells holds there."""
     if not covers(event_place(event), item.place):
         return False
-    if event.type in _ENDING:
+    if event.type in ENDING:
         return item.fails or item.issue in ("retired", "refused", "deprecated", "superseded")
     if event.type == "beta.ga":
         return item.status == "ga"
