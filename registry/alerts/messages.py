@@ -101,11 +101,7 @@ def about(event: Event, facts: Facts) -> dict[str, Json]:
     grave = severity_of(event, facts.snapshot) == "critical"
     failing = {item.service for item in affected if not grave or item.health == "failing"}
     told = tell(event, facts.snapshot, services=len(failing) if affected else None)
-    place = min(
-        (item.place for item in affected),
-        key=lambda place: _gravity(event, place, facts),
-        default=None,
-    )
+    worst = min(affected, key=lambda item: VERDICTS.index(item.verdict), default=None)
     return {
         "event": {**to_json(event), "affected": sorted(services)},
         "severity": told.severity,
@@ -114,15 +110,11 @@ def about(event: Event, facts: Facts) -> dict[str, Json]:
         "beta": _beta(beta) if beta else None,
         "affected": [_affected(event, item, facts) for item in affected[:SHOWN]],
         "affected_total": len(affected),
-        "action": _action(event, place, facts),
+        "action": _action(event, worst.place if worst else None, facts),
         "proof": to_json(facts.proofs.get(event.id)),
         "confirm": _confirm(event, beta, facts),
         "links": _links(facts.base_url, event.beta, page(event, facts.snapshot)),
     }
-
-
-def _gravity(event: Event, place: Place, facts: Facts) -> int:
-    return VERDICTS.index(facts.judges.there(event.beta or "", place).verdict)
 
 
 def _beta(beta: Beta) -> dict[str, Json]:

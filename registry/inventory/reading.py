@@ -25,7 +25,7 @@ from registry.core.health import (
     hits,
     said,
 )
-from registry.core.judgement import Judgement, Judges
+from registry.core.judgement import Judgement, Judges, Verdict
 from registry.core.places import Place
 from registry.inventory.recording import hour_of
 from registry.models import (
@@ -78,7 +78,7 @@ class Affected:
     locations: tuple[Location, ...]
     contacts: tuple[str, ...] = ()
     place: Place
-    verdict: str
+    verdict: Verdict
     detail: str
     use_instead: str | None
     health: Health

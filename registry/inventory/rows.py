@@ -69,7 +69,7 @@ class Row:
     count_30d: int
     refused_30d: int
     last_seen: datetime
-    status: str | None
+    status: str | None = None
     verdict: str | None = None
     place: Place | None = None
     issue: str | None = None
@@ -193,17 +193,22 @@ def _key(group_by: str) -> sa.ColumnElement[str]:
 
 def _row(said: Sequence[Judgement], key: str, *found: Any) -> Row:
     services, teams, betas, count, refused, last = found
-    judged = gravest(said) if said else None
-    return Row(
+    row = Row(
         key=key or None, services=services, teams=teams, betas=betas, count_30d=int(count),
         refused_30d=int(refused), last_seen=last,
-        status=judged.status if judged else None,
-        verdict=judged.verdict if judged else None,
-        place=judged.place if judged else None,
-        issue=judged.issue if judged else None,
-        use_instead=judged.use_instead if judged else None,
-        advice=judged.advice if judged else "",
     )  # fmt: skip
+    if not said:
+        return row
+    judged = gravest(said)
+    return replace(
+        row,
+        status=judged.status,
+        verdict=judged.verdict,
+        place=judged.place,
+        issue=judged.issue,
+        use_instead=judged.use_instead,
+        advice=judged.advice,
+    )
 
 
 def _conditions(wanted: Filter, now: datetime) -> list[sa.ColumnElement[bool]]:

@@ -1,8 +1,8 @@
 """The exposure report: what would break, what is dead weight, and what each service should change.
 
 Pure: `expose` makes a report of usage and a snapshot. It is for somebody who has to say yes to a change, so
-its numbers are careful: where usage leaves a number open, the lower bound
-is taken, and `cannot_know` says what is not in it.
+its numbers are careful: where usage leaves a number open, the lower bound is taken, and `cannot_know` says
+what is not in it.
 """
 
 from __future__ import annotations
