@@ -12,7 +12,7 @@ ids are committed in order (a sequence would not promise that on PostgreSQL).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ from registry.core.health import Declared, hits, said
 from registry.core.judgement import Judgement, Judges, current_of
 from registry.core.lifecycle import Standing
 from registry.core.names import is_well_formed, parse
-from registry.core.places import ANYWHERE, Place, place_of
+from registry.core.places import ANYWHERE, PARTS, Place, place_of
 from registry.core.placing import shown
 from registry.core.sunsets import CARRIERS, Ending, approaching, endings, told
 from registry.core.wire import beta_from_json, beta_to_json
@@ -608,11 +608,8 @@ def _claim(row: EvidenceRow) -> Claim:
     )
 
 
-_PARTS: Final = tuple(part.name for part in fields(Place))
-
-
 def _place(row: EvidenceRow) -> Place:
-    return Place(**{part: getattr(row, part) for part in _PARTS})
+    return Place(**{part: getattr(row, part) for part in PARTS})
 
 
 def _identity(claim: Claim) -> tuple[Any, ...]:
@@ -698,13 +695,13 @@ def _of_places(value: Json) -> Iterable[tuple[Place, str, Json]]:
     for item in value:
         if not isinstance(item, Mapping):
             raise _unusable("each member of `places` must be an object")
-        parts = {part: item[part] for part in _PARTS if item.get(part) is not None}
+        parts = {part: item[part] for part in PARTS if item.get(part) is not None}
         if not all(isinstance(word, str) for word in parts.values()):
             raise _unusable("the parts of a place must be text")
         place = place_of(**parts)
         if place == ANYWHERE:
             raise _unusable("each member of `places` must name a place, such as its `platform`")
-        stated = {field: word for field, word in item.items() if field not in _PARTS}
+        stated = {field: word for field, word in item.items() if field not in PARTS}
         unknown = sorted(set(stated) - PLACED)
         if unknown or not stated:
             what = (

@@ -48,7 +48,10 @@ def filled(sqlite_url: str) -> str:
     with database.write() as session:
         made = [claim(LIVE, source="docs"), claim(GONE, "status", "retired", source="docs")]
         catalog.apply(session, finding("docs", *made), now(), now())
-        items = (Item(beta=LIVE, count=3, path="a.py", line=7), Item(beta=GONE))
+        items = (
+            Item(beta=LIVE, count=3, path="a.py", line=7), Item(beta=GONE, model="claude-x"),
+            Item(beta="made-up", region="r-1"),
+        )  # fmt: skip
         inventory.record(session, Report(service="checkout", items=items), now())
     database.close()
     return sqlite_url
@@ -79,7 +82,7 @@ def test_services_inventory_and_users_are_shown(ask: Callable[..., Any]) -> None
     assert f"a.py:7: {LIVE}" in shown
     assert "Remove it" in shown
     rows = json.loads(ask("inventory", "--group-by", "status", "--json").stdout)["items"]
-    assert [row["key"] for row in rows] == ["active", "retired"]
+    assert [row["key"] for row in rows] == ["active", "retired", "unknown"]
     who = json.loads(ask("betas", "who", LIVE, "--json").stdout)
     assert (who["items"][0]["service"], who["radius"]["services"]) == ("checkout", 1)
     assert "1 service of 0 teams" in ask("betas", "who", LIVE).stdout
@@ -88,6 +91,18 @@ def test_services_inventory_and_users_are_shown(ask: Callable[..., Any]) -> None
     for words in (("services", "show", "nobody"), ("inventory", "--status", "dead")):
         wrong = ask(*words)
         assert (wrong.returncode, wrong.stderr.count("\n"), wrong.stdout) == (1, 1, "")
+
+
+def test_tables_show_the_whole_place(ask: Callable[..., Any]) -> None:
+    """In a column of its own; the list of services has it beside the issue."""
+    place = "anthropic for claude-x"
+    for words in (("services", "show", "checkout"), ("inventory",), ("betas", "who", GONE)):
+        table = ask(*words).stdout
+        assert ("PLACE" in table, place in table) == (True, True)
+    assert f"{GONE} (retired on {place})" in ask("services").stdout
+    assert "PLACE" not in ask("inventory", "--group-by", "team").stdout
+    assert "anthropic in r-1" in ask("betas", "who", "made-up").stdout
+    assert "PLACE" in ask("report").stdout
 
 
 def test_owners_come_from_backstage(ask: Callable[..., Any]) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from registry import auth, catalog
 from registry.client import Invalid, Registry, RegistryError, reporting
 from registry.client.snapshot import DAY, Held
 from registry.core.changes import snapshot_of
+from registry.core.places import Place
 from registry.core.resolution import Resolver
 from registry.db import Database
 from registry.simulator import running
@@ -582,11 +583,39 @@ def test_usage_is_reported_in_batches(usages: Usages) -> None:
         "platform": "anthropic",
     }  # fmt: skip
     assert here["items"] == [
-        {"beta": name, "count": 3, "accepted": None, "refused": None, "model": None}
+        {"beta": name, "count": 3, "accepted": None, "refused": None,
+         **Place(endpoint="messages").details}
         for name in (KNOWN, GONE)
-    ]
+    ]  # fmt: skip
     assert here["window"]["start"] <= here["window"]["stop"]
     assert (there["platform"], there["items"][0]["model"]) == ("vertex", "claude-x")
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"platform": "bedrock"}, Place(platform="bedrock", api="invoke")),
+        ({"platform": "bedrock", "api": "mantle", "region": "eu-west-1", "model": "m"},
+         Place(platform="bedrock", api="mantle", region="eu-west-1", model="m")),
+        ({"platform": "foundry", "hosting": "azure"}, Place(platform="foundry", hosting="azure")),
+        ({"platform": "vertex", "region": "europe-west1", "endpoint": "count_tokens"},
+         Place(platform="vertex", region="europe-west1", endpoint="count_tokens")),
+    ],
+)  # fmt: skip
+def test_usage_tells_the_whole_place(usages: Usages, asked: dict[str, str], told: Place) -> None:
+    """What the program said of where it sends, whether it asked, observed or counted; each place by itself."""
+    client = reporting_client(usages, flush="1h")
+    answer = client.header(KNOWN, **asked)
+    client.observe(answer, 200, {}, model="claude-y", count=1)
+    client.count(answer)
+    client.header(KNOWN)
+    client.close()
+    there = next(report for report in usages.reports if report["platform"] == told.platform)
+    place = replace(told, endpoint=told.endpoint or "messages")
+    found = [
+        ({part: item[part] for part in place.details}, item["count"]) for item in there["items"]
+    ]
+    assert found == [(place.details, 2), (replace(place, model="claude-y").details, 1)]
 
 
 def test_a_report_that_fails_is_kept(usages: Usages, told: Told) -> None:

@@ -23,6 +23,7 @@ import yaml
 
 from registry import scanning
 from registry.core.facts import Snapshot
+from registry.core.places import ANYWHERE
 from registry.scanning.judging import on_day
 from registry.scanning.owners import Owners, web_address
 from tests.factories import TODAY, beta, snapshot
@@ -486,13 +487,31 @@ def test_a_report_sends_places_with_address_and_owner() -> None:
         "platform": "anthropic", "window": None,
     }  # fmt: skip
     assert items[0] == {
-        "beta": MCP, "count": 1, "accepted": None, "refused": None, "model": None,
+        "beta": MCP, "count": 1, "accepted": None, "refused": None, **ANYWHERE.details,
         "path": "src/app.py", "line": 2, "owner": "@acme/core",
         "url": f"https://github.com/acme/shop/blob/{commit}/src/app.py#L2",
     }  # fmt: skip
     assert [(item["beta"], item["owner"]) for item in items[1:]] == [
         (MCP, "@acme/web, @ann"), ("brand-thing-2027-01-01", "@acme/core"),
     ]  # fmt: skip
+
+
+def test_a_report_tells_the_whole_place() -> None:
+    """The one that was judged for."""
+    write({"a": MCP})
+    asked = ("--platform", "bedrock", "--api", "converse", "--region", "eu-west-1", "--model", "m")
+    with registry() as (url, came):
+        run("a", "--url", url, "--report", "--service", "shop", *asked)
+    [(_, _, body)] = came
+    assert body["platform"] == "bedrock"
+    given = {
+        "api": "converse",
+        "hosting": None,
+        "region": "eu-west-1",
+        "model": "m",
+        "endpoint": None,
+    }
+    assert [{part: item[part] for part in given} for item in body["items"]] == [given]
 
 
 def test_a_registry_that_refuses_the_report_is_told() -> None:

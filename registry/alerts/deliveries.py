@@ -29,8 +29,8 @@ from registry.alerts.matching import RETRIES, Filter, next_digest, read_filter, 
 from registry.alerts.subscriptions import of_team
 from registry.core.errors import Invalid, NotFound
 from registry.core.facts import Event, Json, Snapshot
-from registry.core.health import event_place
 from registry.core.judgement import judges_of
+from registry.core.wording import judged
 from registry.core.wording import severity_of as grave
 from registry.models import AlertRow, AttemptRow, DeliveryRow, EventRow, SubscriptionRow
 
@@ -217,9 +217,8 @@ class _Concerned:
 
     def hears(self, row: SubscriptionRow, filter: Filter, event: Event) -> bool:
         """Say whether a subscription wants an event."""
-        status = None
-        if event.beta is not None and event.beta in self._snapshot.betas:
-            status = self._judges.there(event.beta, event_place(event)).status
+        said = judged(event, self._snapshot)
+        status = said.status if said is not None else None
         if not (row.only_if_used or filter.teams):
             return wants(filter, event, status, ())
         teams = self._teams(event, row.used_within_days)

@@ -21,6 +21,7 @@ from registry.alerts import placeholders
 from registry.alerts.sending import Message
 from registry.core import diagnosis
 from registry.core.facts import Beta, Event, Json, Snapshot, rfc3339, to_json
+from registry.core.health import ENDING
 from registry.core.judgement import HOME, VERDICTS, Judgement, Judges, judges_of
 from registry.core.places import KNOWN_PLACES, Place
 from registry.core.wording import judged, page, plain, severity_of, tell
@@ -100,11 +101,7 @@ def about(event: Event, facts: Facts) -> dict[str, Json]:
     grave = severity_of(event, facts.snapshot) == "critical"
     failing = {item.service for item in affected if not grave or item.health == "failing"}
     told = tell(event, facts.snapshot, services=len(failing) if affected else None)
-    place = min(
-        (item.place for item in affected),
-        key=lambda place: _gravity(event, place, facts),
-        default=None,
-    )
+    worst = min(affected, key=lambda item: VERDICTS.index(item.verdict), default=None)
     return {
         "event": {**to_json(event), "affected": sorted(services)},
         "severity": told.severity,
@@ -113,15 +110,11 @@ def about(event: Event, facts: Facts) -> dict[str, Json]:
         "beta": _beta(beta) if beta else None,
         "affected": [_affected(event, item, facts) for item in affected[:SHOWN]],
         "affected_total": len(affected),
-        "action": _action(event, place, facts),
+        "action": _action(event, worst.place if worst else None, facts),
         "proof": to_json(facts.proofs.get(event.id)),
         "confirm": _confirm(event, beta, facts),
         "links": _links(facts.base_url, event.beta, page(event, facts.snapshot)),
     }
-
-
-def _gravity(event: Event, place: Place, facts: Facts) -> int:
-    return VERDICTS.index(facts.judges.there(event.beta or "", place).verdict)
 
 
 def _beta(beta: Beta) -> dict[str, Json]:
@@ -171,12 +164,7 @@ def _what_to_do(event: Event, said: Judgement | None) -> str:
     return "wait" if event.type in (*_UNDECIDED, "beta.superseded") else "nothing"
 
 
-_ENDS: Final = frozenset(
-    {
-        "beta.retired", "beta.refused", "beta.deprecated", "beta.sunset_approaching",
-        "beta.superseded", "usage.at_risk", "usage.refusing",
-    }
-)  # fmt: skip
+_ENDS: Final = ENDING | {"usage.at_risk", "usage.refusing"}
 _UNDECIDED: Final = frozenset(
     {
         "beta.restricted", "beta.disputed", "beta.delisted", "target.unhealthy", "target.blind",

@@ -31,6 +31,7 @@ from registry.cli.frame import (
     today,
 )
 from registry.cli.reading import betas
+from registry.core.places import Place
 
 Params = Mapping[str, Any]
 
@@ -146,12 +147,21 @@ def services_list(
 
 
 def _troubles(used: Sequence[Json]) -> str:
-    found = [f"{beta['name']} ({beta['issue']})" for beta in used if beta["issue"]]
+    found = [
+        f"{beta['name']} ({beta['issue']} on {_where(beta['place'])})"
+        for beta in used
+        if beta["issue"]
+    ]
     return shortened(", ".join(found) or f"{_number(len(used), 'beta')}, none in trouble", 110)
 
 
 def _number(count: int, what: str) -> str:
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def _where(place: Json) -> str | None:
+    """Print a place (its JSON) in words."""
+    return str(Place(**place)) if place else None
 
 
 def _minute(moment: str | None) -> str | None:
@@ -184,11 +194,12 @@ def services_show(options: Options, name: str) -> None:
     click.echo(f"  {'environments':<12} {', '.join(item['environments']) or '-'}")
     click.echo(f"  {'last seen':<12} {_minute(item['last_seen']) or 'never'}\n")
     rows = [
-        (beta["name"], beta["status"], beta["issue"], beta["count_24h"], beta["refused_24h"],
-         beta["advice"] or beta["detail"])
+        (beta["name"], _where(at["place"]), at["status"], at["issue"], at["count_24h"],
+         at["refused_24h"], at["advice"] or at["detail"])
         for beta in item["betas"]
+        for at in beta["places"]
     ]  # fmt: skip
-    columns = ("BETA", "STATUS", "ISSUE", "24 H", "REFUSED", "WHAT TO DO")
+    columns = ("BETA", "PLACE", "STATUS", "ISSUE", "24 H", "REFUSED", "WHAT TO DO")
     print_table(columns, rows, "It was seen with no beta in the last 30 days.")
     for beta in item["betas"]:
         for place in beta["locations"]:
@@ -318,15 +329,20 @@ def _print_rows(group_by: str, items: Sequence[Json]) -> None:
     """Print the groups, the most used first."""
     by_use = sorted(items, key=lambda item: (-item["services"], -item["count_30d"]))
     rows = [
-        (item["key"] or "(none)", item["status"], item["services"], item["betas"],
+        (item["key"] or "(none)", *_place(group_by, item), item["status"], item["services"], item["betas"],
          item["count_30d"], item["refused_30d"], _minute(item["last_seen"]), item["advice"])
         for item in by_use
     ]  # fmt: skip
     columns = (
-        group_by.upper(), "STATUS", "SERVICES", "BETAS", "30 DAYS", "REFUSED", "LAST SEEN",
-        "WHAT TO DO",
+        group_by.upper(), *(["PLACE"] if group_by == "beta" else []), "STATUS", "SERVICES", "BETAS",
+        "30 DAYS", "REFUSED", "LAST SEEN", "WHAT TO DO",
     )  # fmt: skip
     print_table(columns, rows, "Nothing was seen in the last 30 days.")
+
+
+def _place(group_by: str, item: Json) -> list[str | None]:
+    """Return where a beta is used and stands worst; other groups have no place."""
+    return [_where(item["place"])] if group_by == "beta" else []
 
 
 # --- Who uses a beta ------------------------------------------------------------------------------
@@ -349,12 +365,12 @@ def betas_who(options: Options, name: str, platform: str | None, team: tuple[str
         print_json(found)
         return
     rows = [
-        (item["service"], item["environment"], item["team"], item["owner"], item["platform"],
+        (item["service"], item["environment"], item["team"], item["owner"], _where(item["place"]),
          _minute(item["last_seen"]), item["count_24h"], item["refused_24h"], _places(item))
         for item in found["items"]
     ]  # fmt: skip
     columns = (
-        "SERVICE", "ENVIRONMENT", "TEAM", "OWNER", "PLATFORM", "LAST SEEN", "24 H", "REFUSED",
+        "SERVICE", "ENVIRONMENT", "TEAM", "OWNER", "PLACE", "LAST SEEN", "24 H", "REFUSED",
         "WHERE",
     )  # fmt: skip
     print_table(columns, rows, f"Nobody was seen with {name} in the last 30 days.")

@@ -55,12 +55,15 @@ def usage() -> None:
 @click.argument("file", type=click.Path(allow_dash=True))
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="auto", show_default=True)
 @click.option("--map", "mapped", multiple=True, metavar="FIELD=PATH",
-              help="Where a field stands: beta, service, environment, platform, model, at, status, "
-              "body, count; repeatable.")  # fmt: skip
+              help="Where a field stands: beta, service, environment, platform, api, hosting, region, "
+              "model, endpoint, url, at, status, body, count; repeatable.")  # fmt: skip
 @click.option("--service", help="The service, where a record names none.")
 @click.option("--environment", default="default", show_default=True,
               help="The environment, where a record names none.")  # fmt: skip
 @click.option("--platform", help="The platform of all records.")
+@click.option("--api", help="Bedrock only: invoke, converse or mantle.")
+@click.option("--hosting", help="Foundry only: anthropic or azure.")
+@click.option("--region", help="The region of all records.")
 @click.option("--at", help="The day or time, where a record names none (default: now).")
 @click.option("--dry-run", is_flag=True, help="Only read, and tell what would be counted.")
 @common
@@ -72,11 +75,11 @@ def usage_import(
 
     - is standard input. The same file again, or one that has grown, adds nothing twice.
     """
-    from registry.core.names import PLATFORMS
+    from registry.core.places import place_of
 
-    check_words([more["platform"]] if more["platform"] else [], PLATFORMS, "platform")
+    place = place_of(**{part: more.pop(part) for part in ("platform", "api", "hosting", "region")})
     at = _moment(more.pop("at"))
-    plan = _Plan(file, format_, _paths(mapped), more, at)
+    plan = _Plan(file, format_, _paths(mapped), {**more, "place": place}, at)
     with _ledger(options, dry_run=dry_run) as ledger:
         done = _import(plan, ledger)
     if options.as_json:

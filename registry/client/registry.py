@@ -25,6 +25,7 @@ from registry.core.answers import classify
 from registry.core.errors import Invalid, RegistryError
 from registry.core.judgement import Warning_, lenient_place
 from registry.core.names import NAME_MAX, is_well_formed, parse, read_header
+from registry.core.places import MAX_PART, Place
 from registry.core.resolution import Ask, Dropped, Paired, Resolution, Sent
 
 __all__ = ["Registry"]
@@ -131,7 +132,7 @@ class Registry:
         )  # fmt: skip
         answer = self._answer(key)
         if self._reporter is not None:
-            self._reporter.count(answer.platform, answer.used, model)
+            self._reporter.count(answer.place, answer.used)
         return answer
 
     def resolve(
@@ -179,9 +180,8 @@ class Registry:
             refused = self._refused(answer, status, headers, body, model)
             if self._reporter is not None:
                 self._reporter.count(
-                    answer.platform,
+                    _place(answer, model),
                     answer.used,
-                    model,
                     count=count,
                     accepted=200 <= status < 300,
                     refused=refused,
@@ -195,7 +195,7 @@ class Registry:
     def count(self, answer: Header, *, model: str | None = None) -> None:
         """Count a use whose outcome is not known, such as a request that was never answered."""
         if self._reporter is not None:
-            self._reporter.count(answer.platform, answer.used, model)
+            self._reporter.count(_place(answer, model), answer.used)
             self._send_soon(at_once=False)
 
     def _answer(self, key: _Key) -> Header:
@@ -216,7 +216,7 @@ class Registry:
         return known
 
     def _make(self, held: Held, key: _Key) -> Header:
-        wanted, sent, platform, api, *_ = key
+        wanted, sent, *place = key[:8]
         policy = key[9] or self.policy
         asked = _items(held, wanted, sent)
         try:
@@ -225,12 +225,12 @@ class Registry:
         except RegistryError as error:
             if policy == "strict":
                 raise
-            answer = _unjudged(held, asked, platform, api, error.detail)
+            answer = _unjudged(held, asked, place, error.detail)
         except Exception as error:
             if policy == "strict":
                 raise
             self.excuse("header", error)
-            answer = _unjudged(held, asked, platform, api, f"{type(error).__name__}: {error}")
+            answer = _unjudged(held, asked, place, f"{type(error).__name__}: {error}")
         self._tell(answer)
         return answer
 
@@ -419,13 +419,16 @@ def _resolve(held: Held, ask: Ask, asked: tuple[tuple[str, str], ...]) -> Resolu
 
 
 def _unjudged(
-    held: Held, asked: tuple[tuple[str, str], ...], platform: str, api: str | None, problem: str
+    held: Held,
+    asked: tuple[tuple[str, str], ...],
+    place: Sequence[str | None],
+    problem: str,
 ) -> Header:
     """Pass betas on as they were named; a feature has no name to send."""
     warning = Warning_("unresolved", f"It is sent unjudged: {problem}")
     names = [text for kind, text in asked if kind == "beta" and is_well_formed(text)]
     resolution = Resolution(
-        place=lenient_place(platform, api),
+        place=lenient_place(*place),
         revision=held.snapshot.revision,
         sent=tuple(
             Sent(name=name, requested=name, status="unknown", warnings=(warning,)) for name in names
@@ -437,6 +440,13 @@ def _unjudged(
         ),
     )
     return Header(resolution, asked, held, problem)
+
+
+def _place(answer: Header, model: str | None) -> Place:
+    """Return where a request went: where the answer is for, and to the model that it named."""
+    place = answer.place
+    same = model is None or model == place.model
+    return place if same else replace(place, model=str(model)[:MAX_PART])
 
 
 def _length(key: _Key) -> int:

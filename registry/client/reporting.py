@@ -22,6 +22,7 @@ import httpx2
 
 from registry.client.snapshot import FAILURES, Clock, Line
 from registry.core.facts import Json, rfc3339
+from registry.core.places import Place
 from registry.core.redaction import open_urls
 
 __all__ = ["Reporter"]
@@ -29,13 +30,12 @@ __all__ = ["Reporter"]
 log: Final = logging.getLogger("registry.client")
 
 MAX_KEYS: Final = 1000
-"""Distinct (platform, beta, model) held at once. A program that goes beyond makes its names up."""
+"""Distinct pairs of place and beta held at once. A program that goes beyond makes its names up."""
 
 BATCH: Final = 500
-MODEL_MAX: Final = 200
 _TIMEOUT: Final = 10.0
 
-_Key = tuple[str, str, str | None]
+_Key = tuple[Place, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,26 +73,24 @@ class Reporter:
 
     def count(
         self,
-        platform: str,
+        place: Place,
         used: Mapping[str, Collection[str]],
-        model: str | None,
         *,
         count: int = 1,
         accepted: bool = False,
         refused: Collection[str] = (),
     ) -> None:
         """Count one use of each beta in `used` (with the names sent for it), and how it ended."""
-        model = model[:MODEL_MAX] if isinstance(model, str) else None
         with self._lock:
             if not self._counts:
                 self._since = self._clock()
             for beta, names in used.items():
-                row = self._counts.get((platform, beta, model))
+                row = self._counts.get((place, beta))
                 if row is None:
                     if len(self._counts) >= MAX_KEYS:
                         self._overflow += count
                         continue
-                    row = self._counts[platform, beta, model] = [0, 0, 0]
+                    row = self._counts[place, beta] = [0, 0, 0]
                 row[0] += count
                 row[1] += accepted and bool(names)
                 row[2] += any(name in refused for name in names)
@@ -113,21 +111,21 @@ class Reporter:
             overflow, self._overflow = self._overflow, 0
         if overflow:
             log.warning(
-                "%d uses were not reported: more than %d different betas and models at once.",
+                "%d uses were not reported: more than %d different betas and places at once.",
                 overflow,
                 MAX_KEYS,
             )
         window = {"start": _moment(self._since), "stop": _moment(self._clock())}
-        by_platform: dict[str, list[Json]] = {}
-        for (platform, beta, model), row in counts.items():
-            by_platform.setdefault(platform, []).append(_item(beta, model, row))
+        by_platform: dict[str | None, list[Json]] = {}
+        for (place, beta), row in counts.items():
+            by_platform.setdefault(place.platform, []).append(_item(beta, place, row))
         return [
             self._batch(platform, window, items[start : start + BATCH])
             for platform, items in by_platform.items()
             for start in range(0, len(items), BATCH)
         ]
 
-    def _batch(self, platform: str, window: Json, items: list[Json]) -> _Batch:
+    def _batch(self, platform: str | None, window: Json, items: list[Json]) -> _Batch:
         body = {
             **self._whose,
             "source": "client",
@@ -165,7 +163,7 @@ class Reporter:
         return False
 
 
-def _item(beta: str, model: str | None, row: list[int]) -> Json:
+def _item(beta: str, place: Place, row: list[int]) -> Json:
     count, accepted, refused = row
     known = bool(accepted or refused)
     return {
@@ -173,7 +171,7 @@ def _item(beta: str, model: str | None, row: list[int]) -> Json:
         "count": count,
         "accepted": accepted if known else None,
         "refused": refused if known else None,
-        "model": model,
+        **place.details,
     }
 
 

@@ -1,19 +1,20 @@
 """Where an address leads: platform, API, region, model and endpoint, as far as a URL or its path tells.
 
-The hosts are those of the official SDK, 2.12.0. What no rule knows is taken for the Claude API, as a gateway
-in front of it would be. Who hosts a deployment on Foundry no address tells. Nothing here raises.
+The hosts are those of the official SDK, 2.12.0. Who hosts a deployment on Foundry no address tells. Nothing
+here raises.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import replace
 from typing import Final
 from urllib.parse import unquote
 
-from registry.core.places import MAX_PART, Place
+from registry.core.places import ANYWHERE, MAX_PART, Place
 
-__all__ = ["endpoint_of", "is_known_host", "model_of", "place_of_url"]
+__all__ = ["endpoint_of", "is_known_host", "model_of", "place_of_url", "place_told"]
 
 _REGION = r"(?P<region>[a-z]{2}[a-z0-9-]{2,30})"
 _HOSTS: Final = tuple(
@@ -42,21 +43,30 @@ _MODEL: Final = re.compile(
     r"|/publishers/anthropic/models/(?P<vertex>[^/:?\s]+)"
 )
 _LOCATION: Final = re.compile(r"/locations/([a-z][a-z0-9-]{1,30})(?=/)")
+_WORD: Final = re.compile(r"[a-z_]{1,32}")
 _NO_MODELS: Final = frozenset({"count-tokens"})
 """What stands in a path where a model would, and is none."""
 
 
 def place_of_url(url: str) -> Place:
-    """Tell the place by a URL: its host, else a path that only one platform has. Endpoints are not told."""
-    rest = url.partition("://")[2]
-    authority, slash, path = rest.partition("/")
+    """Tell the place by a URL; what no rule knows is taken for the Claude API, as a gateway in front of it."""
+    place = place_told(url)
+    return place if place.platform else Place(platform="anthropic")
+
+
+def place_told(url: str) -> Place:
+    """Tell the place by a URL's host, else by a path that only one platform has; endpoints are not told.
+
+    What neither tells is anywhere.
+    """
+    authority, slash, path = url.partition("://")[2].partition("/")
     path = slash + path
-    host = _host(authority)
-    found = _of_host(host)
+    place = _of_host(_host(authority))
     call = _MODEL.search(path)
-    if found is None and call is not None:
-        found = Place(platform="bedrock" if call["bedrock"] else "vertex")
-    place = found or Place(platform="anthropic")
+    if place is None and call is not None:
+        place = Place(platform="bedrock" if call["bedrock"] else "vertex")
+    if place is None:
+        return ANYWHERE
     if place.platform == "bedrock" and call is not None and call["bedrock"]:
         place = replace(place, api="converse" if call["call"] == "converse" else "invoke")
     if place.platform in ("vertex", "google-cloud") and (location := _LOCATION.search(path)):
@@ -90,8 +100,13 @@ def model_of(path: str) -> str | None:
 
 
 def endpoint_of(path: str) -> str:
-    """Return `messages` for creating, counting and batching messages, else the path after `/v1/`."""
+    """Return `messages` for creating, counting and batching messages, else the path after `/v1/`.
+
+    An id, and what follows it, is no part of it: endpoints are few.
+    """
     if _MODEL.search(path):
         return "messages"
-    plain = path.partition("?")[0].rstrip("/").rpartition("/v1/")[2]
-    return "messages" if plain.split("/")[0] == "messages" else plain
+    words = path.partition("?")[0].rpartition("/v1/")[2].strip("/").split("/")
+    if words[0] == "messages":
+        return "messages"
+    return "/".join(itertools.takewhile(_WORD.fullmatch, words))

@@ -30,6 +30,7 @@ from typing import Final, NamedTuple, Protocol
 
 from registry.core.facts import Json, rfc3339
 from registry.core.logs import COUNT_MAX, Reading, Seen
+from registry.core.places import Place
 
 __all__ = ["BATCH_ITEMS", "BATCH_RECORDS", "Batch", "Mark", "Past", "Tally", "batches"]
 
@@ -88,7 +89,7 @@ class Tally:
             self.shown.append((line, f"{reason}: {detail}" if detail else reason))
 
 
-class _Place(NamedTuple):
+class _Subject(NamedTuple):
     """What one report is about: a service in one environment, on one platform, within one hour or day."""
 
     service: str
@@ -102,10 +103,9 @@ class _Kind(NamedTuple):
 
     service: str
     environment: str
-    platform: str | None
+    place: Place
     hour: int | None
     betas: tuple[str, ...]
-    model: str | None
 
 
 @dataclass(slots=True)
@@ -144,7 +144,7 @@ class _Pending:
     def begin(self) -> None:
         """Begin a batch."""
         self.records, self.total, self.checks = 0, 0, bytearray()
-        self.items = set[tuple[_Place, str, str | None]]()
+        self.items = set[tuple[_Subject, str, str | None]]()
         self.forget()
 
     def forget(self) -> None:
@@ -162,12 +162,13 @@ class _Pending:
     def add(self, seen: Seen, *, counts: bool) -> None:
         """Take one record in. One that does not count still says where the batch ends."""
         hour = None if seen.at is None else int(seen.at.timestamp()) // 3600
-        kind = _Kind(seen.service, seen.environment, seen.platform, hour, seen.betas, seen.model)
+        kind = _Kind(seen.service, seen.environment, seen.place, hour, seen.betas)
         total = self._sums.get(kind)
         if total is None:
             total = self._sums[kind] = _Sum()
-            place = _place(kind, by_hour=False)
-            self.items.update((place, beta, kind.model) for beta in kind.betas)
+            # By no finer place: where a batch ends must not depend on what this program can tell of it.
+            subject = _subject(kind, by_hour=False)
+            self.items.update((subject, beta, kind.place.model) for beta in kind.betas)
         self.total += seen.requests
         if counts:
             self.requests += seen.requests
@@ -176,34 +177,34 @@ class _Pending:
     def reports(self) -> Iterator[dict[str, Json]]:
         """Print the sums in the shape of `POST /v1/usages`."""
         recent = int((self._now - HOURLY).timestamp()) // 3600
-        groups: dict[_Place, list[tuple[_Kind, _Sum]]] = {}
+        groups: dict[_Subject, list[tuple[_Kind, _Sum]]] = {}
         for kind, total in self._sums.items():
             if total.requests:
                 by_hour = kind.hour is not None and kind.hour >= recent
-                groups.setdefault(_place(kind, by_hour=by_hour), []).append((kind, total))
-        for place, sums in groups.items():
+                groups.setdefault(_subject(kind, by_hour=by_hour), []).append((kind, total))
+        for subject, sums in groups.items():
             items, window = list(_items(sums)), _window([total for _, total in sums])
             for start in range(0, len(items), REPORT_ITEMS):
-                yield _report(place, window, items[start : start + REPORT_ITEMS])
+                yield _report(subject, window, items[start : start + REPORT_ITEMS])
 
 
-def _place(kind: _Kind, *, by_hour: bool) -> _Place:
+def _subject(kind: _Kind, *, by_hour: bool) -> _Subject:
     hour = kind.hour
     slot = hour if hour is None or by_hour else hour - hour % 24
-    return _Place(kind.service, kind.environment, kind.platform, slot)
+    return _Subject(kind.service, kind.environment, kind.place.platform, slot)
 
 
 def _items(sums: Iterable[tuple[_Kind, _Sum]]) -> Iterator[dict[str, Json]]:
-    cells: dict[tuple[str, str | None], list[int]] = {}
+    cells: dict[tuple[str, Place], list[int]] = {}
     for kind, total in sums:
         for beta in kind.betas:
-            cell = cells.setdefault((beta, kind.model), [0, 0, 0])
+            cell = cells.setdefault((beta, kind.place), [0, 0, 0])
             cell[0] += total.requests
             cell[1] += total.accepted
             cell[2] += total.refused[beta]
-    for (beta, model), (count, accepted, refused) in cells.items():
+    for (beta, place), (count, accepted, refused) in cells.items():
         yield {
-            "beta": beta, "count": count, "accepted": accepted, "refused": refused, "model": model,
+            "beta": beta, "count": count, "accepted": accepted, "refused": refused, **place.details,
         }  # fmt: skip
 
 
@@ -217,13 +218,13 @@ def _window(sums: Sequence[_Sum]) -> dict[str, Json] | None:
     return {"start": rfc3339(min(starts)), "stop": rfc3339(stop)}
 
 
-def _report(place: _Place, window: Json, items: Sequence[dict[str, Json]]) -> dict[str, Json]:
+def _report(subject: _Subject, window: Json, items: Sequence[dict[str, Json]]) -> dict[str, Json]:
     return {
-        "service": place.service,
-        "environment": place.environment,
+        "service": subject.service,
+        "environment": subject.environment,
         "instance": None,
         "source": "gateway",
-        "platform": place.platform,
+        "platform": subject.platform,
         "window": window,
         "items": list(items),
     }

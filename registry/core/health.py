@@ -18,11 +18,11 @@ from typing import Final, Literal, NamedTuple, Protocol, get_args
 from registry.core.facts import Event, Json
 from registry.core.judgement import VERDICTS, Judgement, Judges, lenient_place
 from registry.core.names import PLATFORMS
-from registry.core.places import Place, covers
+from registry.core.places import PARTS, Place, covers
 
 __all__ = [
+    "ENDING",
     "HEALTHS",
-    "PARTS",
     "Answered",
     "Cell",
     "Declared",
@@ -39,8 +39,6 @@ __all__ = [
 
 Health = Literal["ok", "at_risk", "failing"]
 HEALTHS: Final[tuple[Health, ...]] = get_args(Health)
-
-PARTS: Final = ("platform", "api", "hosting", "region", "model", "endpoint")
 
 
 class Cell(NamedTuple):
@@ -188,7 +186,7 @@ def _narrow(parts: Mapping[str, Json]) -> Place:
     return Place(**{part: parts.get(part) for part in PARTS})
 
 
-_ENDING: Final = frozenset(
+ENDING: Final = frozenset(
     {
         "beta.retired",
         "beta.refused",
@@ -197,13 +195,14 @@ _ENDING: Final = frozenset(
         "beta.superseded",
     }
 )
+"""Events after which another beta is wanted, or none."""
 
 
 def hits(event: Event, item: Judgement) -> bool:
     """Say whether an event concerns a usage: it happened where that is, and what it tells holds there."""
     if not covers(event_place(event), item.place):
         return False
-    if event.type in _ENDING:
+    if event.type in ENDING:
         return item.fails or item.issue in ("retired", "refused", "deprecated", "superseded")
     if event.type == "beta.ga":
         return item.status == "ga"

@@ -35,7 +35,6 @@ from registry.core.names import (
     sort_key,
 )
 from registry.core.places import (
-    ANYWHERE,
     APIS,
     DEFAULT_ENDPOINT,
     HOSTINGS,
@@ -350,8 +349,6 @@ def _found_somewhere(beta: Beta, place: Place) -> PlaceFact | None:
 def _status_fact(beta: Beta, place: Place) -> PlaceFact | None:
     """Return the fact that states a status for this place, the narrowest and newest one."""
     here = [f for f in beta.places if f.status is not None and covers(f.place, place)]
-    if beta.basis == "operator":  # whose word on the whole outweighs all but his own on a place
-        here = [f for f in here if f.basis == "operator"]
     return max(here, key=lambda f: (f.basis == "operator", f.place.parts, _day(f)), default=None)
 
 
@@ -470,9 +467,7 @@ def _status(
     if own is not None:
         return status, own, status != "retired" and beta.status == "retired"
     if status == "ga" and beta.basis != "operator":
-        placed = any(
-            fact.status == "ga" for fact in beta.places
-        )  # it acts only where that is stated
+        placed = any(fact.status == "ga" for fact in beta.places)
         return ("active" if placed else "ga"), None, False
     if status != "retired" or beta.basis == "operator":
         return status, None, False
@@ -697,6 +692,8 @@ class Judge:
             if needs >= set(one.requires) and self._known(self._betas[one.name]).status == "active"
         ]
         names = {one.name for one in stated}
+        replaced = {one.name for one in others if one.superseded_by} - names
+        fit = [one for one in fit if one.name not in replaced]
         proven = [one for one in fit if one.state == "supported" and one.certainty != "guessed"]
         chosen = (
             next((one for one in proven if one.name in names), None)
@@ -762,11 +759,17 @@ class Judge:
         return stated or (live[0].name if len(live) == 1 else None)
 
     def _is_live(self, beta: Beta) -> bool:
+        """Say whether a version can be sent here; one that goes with another of its feature needs that."""
         known = self._known(beta)
+        usual = (*_LIVE, "ga") if beta.current else _LIVE
+        mates = (self._betas.get(link.beta) for link in beta.requires)
         return (
-            known.status in (*_LIVE, "ga") and known.state != "refused"
-            if beta.current
-            else (known.status in _LIVE and known.state != "refused")
+            known.status in usual
+            and known.state != "refused"
+            and all(
+                mate is None or mate.feature != beta.feature or self._known(mate).state != "refused"
+                for mate in mates
+            )
         )
 
     def feature(self, name: str) -> Judgement:
@@ -818,14 +821,8 @@ class Judge:
 
     def choices(self, betas: Iterable[Beta]) -> list[str]:
         """Return the live versions of a feature here, in order."""
-        return sorted(
-            (
-                b.name
-                for b in betas
-                if self._known(b).status in _LIVE and self._known(b).state != "refused"
-            ),
-            key=sort_key,
-        )
+        live = (one for one in betas if self._known(one).status in _LIVE)
+        return sorted((one.name for one in live if self._is_live(one)), key=sort_key)
 
 
 _FEATURE_ORDER: Final[Mapping[Status, int]] = {
@@ -1086,7 +1083,7 @@ class Judges:
         if not self.index.knows(name):
             return Judgement(
                 requested=name,
-                place=ANYWHERE,
+                place=place,
                 beta=None,
                 names=(name,),
                 verdict="unknown" if is_well_formed(name) else "malformed",

@@ -16,16 +16,18 @@ import json
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from textwrap import shorten
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple, TypeVar, cast, get_args
 
+from registry.core.addresses import endpoint_of, is_known_host, model_of, place_told
 from registry.core.answers import classify
 from registry.core.errors import Invalid
 from registry.core.lines import LINE_MAX, Line
-from registry.core.names import PLATFORMS, is_well_formed, read_header
+from registry.core.names import PLATFORMS, Platform, is_well_formed, read_header
+from registry.core.places import ANYWHERE, APIS, HOSTINGS, MAX_PART, Place, endpoint_name
 
 __all__ = [
     "COUNT_MAX",
@@ -43,9 +45,11 @@ __all__ = [
 Format = Literal["jsonl", "csv", "list", "litellm", "envoy"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 FIELDS: Final = (
-    "beta", "service", "environment", "platform", "model", "at", "status", "body", "count",
+    "beta", "service", "environment", "platform", "api", "hosting", "region", "model", "endpoint",
+    "url", "at", "status", "body", "count",
 )  # fmt: skip
-"""What can be mapped; `body` is the text of the answer, which tells a refusal from other errors."""
+"""What can be mapped; `body` is the text of the answer, which tells a refusal from other errors; `url` is
+where the request went, or the path of it."""
 
 NAMES_MAX: Final = 100
 """Betas in one record; upstream takes far fewer."""
@@ -55,7 +59,6 @@ VALUE_MAX: Final = 8192
 COUNT_MAX: Final = 500_000_000
 SERVICE_MAX: Final = 128
 ENVIRONMENT_MAX: Final = 64
-MODEL_MAX: Final = 200
 
 _HEADER: Final = "anthropic-beta"
 _HEADERS: Final = (_HEADER, "anthropic_beta", "x-anthropic-beta", "x_anthropic_beta")
@@ -63,12 +66,22 @@ _COMMON: Final[Mapping[str, tuple[str, ...]]] = {
     "beta": (
         _HEADER, f"headers.{_HEADER}", f"request.headers.{_HEADER}", f"request_headers.{_HEADER}",
         f"http.request.header.{_HEADER}", "request.body.anthropic_beta", "body.anthropic_beta",
+        "input.inputBodyJson.anthropic_beta",
+        "input.inputBodyJson.additionalModelRequestFields.anthropic_beta",
         "betas", "beta",
     ),
     "service": ("service", "service_name", "service.name", "app"),
     "environment": ("environment", "env", "deployment.environment"),
     "platform": ("platform", "provider"),
-    "model": ("model", "request.model", "request.body.model", "body.model"),
+    "api": ("api", "operation"),
+    "hosting": ("hosting",),
+    "region": ("region", "aws_region"),
+    "model": ("model", "request.model", "request.body.model", "body.model", "modelId"),
+    "endpoint": ("endpoint",),
+    "url": (
+        "url", "request.url", "http.url", "url.full", "api_base", "path", "request.path", "url.path",
+        "http.target", "uri", "request_uri",
+    ),
     "at": ("at", "time", "timestamp", "@timestamp", "start_time", "ts", "date"),
     "status": ("status", "status_code", "response.status", "response_code", "http.status_code"),
     "body": ("error.message", "error", "response.body", "response_body"),
@@ -90,6 +103,7 @@ _LITELLM: Final[Mapping[str, tuple[str, ...]]] = {
     "environment": (),
     "platform": ("custom_llm_provider",),
     "model": ("model",),
+    "url": ("api_base", "hidden_params.api_base"),
     "at": ("startTime",),
     "status": (
         "error_information.error_code", "metadata.error_information.error_code",
@@ -108,6 +122,7 @@ _ENVOY: Final[Mapping[str, tuple[str, ...]]] = {
     "environment": (),
     "platform": ("authority", ":authority", "requested_server_name", "upstream_host"),
     "model": ("model",),
+    "url": ("path", ":path", "x_envoy_original_path"),
     "at": ("start_time",),
     "status": ("response_code",),
     "body": ("response_body",),
@@ -118,7 +133,7 @@ _PRESETS: Final = {"jsonl": _COMMON, "csv": _COMMON, "litellm": _LITELLM, "envoy
 _ENVOY_TEXT: Final = (
     "This is Envoy's default text log, which does not hold the header. Let Envoy write JSON: in "
     'json_format add anthropic_beta: "%REQ(ANTHROPIC-BETA)%", start_time: "%START_TIME%", '
-    'response_code: "%RESPONSE_CODE%" and authority: "%REQ(:AUTHORITY)%".'
+    'response_code: "%RESPONSE_CODE%", authority: "%REQ(:AUTHORITY)%" and path: "%REQ(:PATH)%".'
 )
 _NO_COLUMN: Final = (
     "This is a table with the columns {}, and none of them is known to hold betas; say which does with "
@@ -146,7 +161,8 @@ class How:
     paths: Mapping[str, Sequence[str]] = field(default_factory=dict)
     service: str | None = None
     environment: str = "default"
-    platform: str | None = None
+    place: Place = ANYWHERE
+    """What holds for all records, whatever they say."""
 
     def path(self, name: str) -> Sequence[str]:
         """Return where to look for a field."""
@@ -160,8 +176,7 @@ class Seen(NamedTuple):
     service: str
     environment: str
     betas: tuple[str, ...]
-    platform: str | None = None
-    model: str | None = None
+    place: Place = ANYWHERE
     at: datetime | None = None
     requests: int = 1
     accepted: bool = False
@@ -359,7 +374,7 @@ def _read_list(text: str, fields: _Fields) -> Seen | None:
     if not found or not names or not all(_can_be_name(name) for name in names):
         raise _Skip("neither a header value nor a name", f"{text[:60]!r}")
     count = _count(found["before"] or found["after"])
-    return _with_defaults(Seen("", "", names, requests=count), fields.how)
+    return _with_defaults(Seen("", "", names, fields.how.place, requests=count), fields.how)
 
 
 def _can_be_name(name: str) -> bool:
@@ -539,6 +554,11 @@ class _Record(NamedTuple):
                 return text
         return None
 
+    def part(self, name: str) -> str:
+        """Return a part of the place as text; empty if it says nothing that can be shown."""
+        text = (self.word(name) or "")[:MAX_PART]
+        return text if text.isprintable() else ""
+
 
 _NOTHING: Final = frozenset({"", "-", "null", "None"})
 
@@ -627,8 +647,7 @@ def _seen(record: _Record, how: How) -> Seen | None:
         record.word("service") or "",
         record.word("environment") or "",
         names,
-        _platform(record.word("platform")),
-        (record.word("model") or "")[:MODEL_MAX] or None,
+        _place(how.place, _Words(*map(record.part, _Words._fields))),
         _at(record.word("at")),
         _count(record.word("count")),
     )
@@ -643,40 +662,91 @@ def _with_defaults(seen: Seen, how: How) -> Seen:
     for name, longest in ((service, SERVICE_MAX), (environment, ENVIRONMENT_MAX)):
         if len(name) > longest or not name.isprintable():
             raise _Skip("no name of a service or environment", f"{name[:60]!r}")
-    return seen._replace(
-        service=service, environment=environment, platform=how.platform or seen.platform
-    )
+    return seen._replace(service=service, environment=environment)
 
 
 # --- Single fields --------------------------------------------------------------------------------
 
-_PROVIDERS: Final[Mapping[str, str]] = {
-    **{str(name): str(name) for name in PLATFORMS},
-    "bedrock_converse": "bedrock", "bedrock_mantle": "bedrock", "amazon_bedrock": "bedrock",
-    "vertex_ai": "vertex", "vertex_ai_beta": "vertex", "vertexai": "vertex",
-    "azure_ai": "foundry", "azure": "foundry", "claude": "anthropic",
+_PROVIDERS: Final[Mapping[str, Place]] = {
+    **{platform: Place(platform=platform) for platform in PLATFORMS},
+    "bedrock_converse": Place(platform="bedrock", api="converse"),
+    "bedrock_mantle": Place(platform="bedrock", api="mantle"),
+    "amazon_bedrock": Place(platform="bedrock"),
+    "vertex_ai": Place(platform="vertex"), "vertex_ai_beta": Place(platform="vertex"),
+    "vertexai": Place(platform="vertex"),
+    "azure_ai": Place(platform="foundry"), "azure": Place(platform="foundry"),
+    "claude": Place(platform="anthropic"),
 }  # fmt: skip
-_HOSTS: Final = tuple(
-    (re.compile(pattern), platform)
-    for pattern, platform in (
-        (r"(?:^|\.)anthropic\.com(?::\d+)?$", "anthropic"),
-        (r"^bedrock[-.].*\.amazonaws\.com(?:\.cn)?(?::\d+)?$", "bedrock"),
-        (
-            r"(?:^|[-.])aiplatform\..*googleapis\.com(?::\d+)?$|aiplatform\.googleapis\.com",
-            "vertex",
-        ),
-        (r"\.services\.ai\.azure\.com(?::\d+)?$", "foundry"),
+_OPERATION: Final = re.compile(r"(?:InvokeModel|Converse)\w*", re.ASCII)
+"""What Bedrock calls a request: `InvokeModelWithResponseStream`, `ConverseStream`."""
+_ENDPOINT: Final = re.compile(r"[a-z_./]{1,64}")
+_WITHOUT_REGIONS: Final = (None, "anthropic")
+
+
+class _Words(NamedTuple):
+    """What a record says of its place, each word as it stands there."""
+
+    platform: str
+    url: str
+    api: str
+    hosting: str
+    region: str
+    model: str
+    endpoint: str
+
+
+@lru_cache(maxsize=4096)
+def _place(given: Place, words: _Words) -> Place:
+    """Tell the place of a record; what the caller has `given` of it holds for all records.
+
+    A platform is a provider's name or a host; where neither is known, the address tells it, or Bedrock's
+    name for the operation. What does not go with the platform is left out.
+    """
+    told, path = _told(words.platform, words.url)
+    operation = "bedrock" if _OPERATION.fullmatch(words.api) else None
+    platform = given.platform or told.platform or cast("Platform | None", operation)
+    if told.platform != platform:
+        told, path = Place(platform=platform), ""
+    return Place(
+        platform=platform,
+        api=given.api or _of(APIS, words.api) or told.api if platform == "bedrock" else None,
+        hosting=given.hosting or _of(HOSTINGS, words.hosting) if platform == "foundry" else None,
+        region=None
+        if platform in _WITHOUT_REGIONS
+        else given.region or words.region.lower() or told.region,
+        model=words.model or told.model,
+        endpoint=_endpoint(words.endpoint, path),
     )
-)
 
 
-@lru_cache(maxsize=1024)
-def _platform(word: str | None) -> str | None:
-    """Return the platform that a provider's name or a host means; None: not known."""
-    plain = (word or "").lower()
-    if plain in _PROVIDERS:
-        return _PROVIDERS[plain]
-    return next((platform for host, platform in _HOSTS if host.search(plain)), None)
+def _told(word: str, url: str) -> tuple[Place, str]:
+    """Tell the place by a provider's name or a host, and an address or its path; returns also the path."""
+    known = _PROVIDERS.get(word.lower())
+    parts = [(text.partition("://")[2] or text).partition("/") for text in (url, word)]
+    host = next((one for one, _, _ in parts if is_known_host(f"https://{one}")), "")
+    path = next((f"/{rest}" for _, _, rest in parts if rest), "")
+    told = place_told(f"https://{host}{path}")
+    if known is None:
+        return told, path if told.platform else ""  # a gateway's own path
+    if told.platform != known.platform:
+        return known, ""
+    return replace(told, api=known.api or told.api), path
+
+
+_Word = TypeVar("_Word", bound=str)
+
+
+def _of(words: Iterable[_Word], text: str) -> _Word | None:
+    """Return the word with which a text begins: `ConverseStream` is of `converse`."""
+    return next((word for word in words if text.lower().startswith(word)), None)
+
+
+def _endpoint(word: str, path: str) -> str | None:
+    if "/v1/" in word:
+        return endpoint_of(word) or None
+    if _ENDPOINT.fullmatch(word):
+        return endpoint_name(word)
+    return (endpoint_of(path) or None) if "/v1/" in path or model_of(path) else None
 
 
 def _count(word: str | None) -> int:
@@ -735,7 +805,9 @@ def _outcome(record: _Record, seen: Seen) -> tuple[bool, tuple[str, ...]]:
     if body is None or not _speaks_of(body, seen.betas):
         return False, ()
     code = int(status) if status and re.fullmatch(r"[1-5]\d\d", status) else None
-    meaning = classify(code, {}, body, seen.betas, platform=seen.platform, model=seen.model)
+    meaning = classify(
+        code, {}, body, seen.betas, platform=seen.place.platform, model=seen.place.model
+    )
     if meaning.verdict != "refused":
         return False, ()
     refused = tuple(name for name in seen.betas if name in meaning.refused)

@@ -25,6 +25,7 @@ __all__ = [
     "HOSTINGS",
     "KNOWN_PLACES",
     "MAX_PART",
+    "PARTS",
     "Api",
     "Hosting",
     "Place",
@@ -73,9 +74,14 @@ class Place:
         return "-".join(filter(None, (self.platform or "any", self.api or self.hosting)))
 
     @property
+    def details(self) -> dict[str, str | None]:
+        """Return its parts but the platform, which a report of usage names once for all its items."""
+        return {part: getattr(self, part) for part in PARTS[1:]}
+
+    @property
     def parts(self) -> int:
         """Return how many parts are said: the narrower of two places says more."""
-        return sum(getattr(self, part.name) is not None for part in fields(self))
+        return sum(getattr(self, part) is not None for part in PARTS)
 
     @property
     def platform_wide(self) -> bool:
@@ -83,6 +89,7 @@ class Place:
         return self.platform is not None and self.parts == 1
 
 
+PARTS: Final = tuple(part.name for part in fields(Place))
 ANYWHERE: Final = Place()
 
 KNOWN_PLACES: Final[dict[str, Place]] = {

@@ -22,8 +22,9 @@ from typing import Final, Literal, TypeAlias
 from urllib.parse import quote
 
 from registry.core.facts import Beta, Event, EventType, Json, Snapshot
-from registry.core.health import PARTS, event_place
+from registry.core.health import ENDING, event_place
 from registry.core.judgement import Judgement, Judges, lenient_place
+from registry.core.places import PARTS
 
 __all__ = [
     "Severity",
@@ -43,10 +44,7 @@ Severity = Literal["critical", "warning", "info"]
 EXCERPT: Final = 160
 """Characters of a foreign text in a title; a sentence takes more."""
 
-_DYING: Final = frozenset(
-    {"beta.retired", "beta.refused", "beta.deprecated", "beta.sunset_approaching", "beta.superseded",
-     "beta.restricted", "usage.at_risk", "usage.refusing"}
-)  # fmt: skip
+_DYING: Final = ENDING | {"beta.restricted", "usage.at_risk", "usage.refusing"}
 """Types after which another beta is wanted, if there is one."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -13,15 +13,12 @@ from registry import catalog
 from registry.catalog import SEEN_WITHIN
 from registry.core.facts import Snapshot
 from registry.core.health import Declared, Hour, places
-from registry.inventory.reading import hours_of
+from registry.inventory.reading import hours_of, lines_of, located
 from registry.inventory.recording import hour_of
-from registry.models import ServiceRow, UsageLocationRow, UsageRow
-from registry.report import Location, Report, Use, expose
+from registry.models import ServiceRow, UsageRow
+from registry.report import Report, Use, expose
 
 __all__ = ["report", "silent_services", "uses"]
-
-PLACES: Final = 20
-"""Code locations of one usage that are told."""
 
 
 def uses(session: Session, start: datetime, now: datetime, team: str | None = None) -> list[Use]:
@@ -44,7 +41,7 @@ def uses(session: Session, start: datetime, now: datetime, team: str | None = No
         .where(*wanted)
         .order_by(UsageRow.service, UsageRow.environment, UsageRow.beta, UsageRow.id)
     ).all()  # fmt: skip
-    lines = _lines(session, wanted)
+    lines = lines_of(session, wanted)
     return [_use(row, hours.get(row[0].id, ()), lines.get(row[0].id, [])) for row in rows]
 
 
@@ -64,27 +61,8 @@ def _use(row: Any, hours: Sequence[Hour], lines: Sequence[Any]) -> Use:
         owner=row.owner or of_code,
         hours=tuple(hours) if usage.source != "scan" else (),
         last_seen=usage.last_seen,
-        locations=tuple(
-            Location(path=line.path, line=line.line or None, url=line.url) for line in lines
-        ),
+        locations=located(lines),
     )
-
-
-def _lines(session: Session, wanted: list[Any]) -> dict[int, list[Any]]:
-    rows = session.execute(
-        sa.select(UsageLocationRow.usage, UsageLocationRow.path, UsageLocationRow.line,
-                  UsageLocationRow.url, UsageLocationRow.owner)
-        .join(UsageRow, UsageRow.id == UsageLocationRow.usage)
-        .join(ServiceRow, ServiceRow.name == UsageRow.service)
-        .where(*wanted)
-        .order_by(UsageLocationRow.usage, UsageLocationRow.path, UsageLocationRow.line)
-    )  # fmt: skip
-    found: dict[int, list[Any]] = {}
-    for row in rows:
-        held = found.setdefault(row.usage, [])
-        if len(held) < PLACES:
-            held.append(row)
-    return found
 
 
 def silent_services(session: Session, start: datetime, team: str | None = None) -> list[str]:

@@ -25,7 +25,7 @@ from registry.core.health import (
     hits,
     said,
 )
-from registry.core.judgement import Judgement, Judges
+from registry.core.judgement import Judgement, Judges, Verdict
 from registry.core.places import Place
 from registry.inventory.recording import hour_of
 from registry.models import (
@@ -36,6 +36,7 @@ from registry.models import (
     UsageLocationRow,
     UsageRow,
 )
+from registry.report import Location
 
 __all__ = [
     "Affected",
@@ -46,22 +47,15 @@ __all__ = [
     "count_users",
     "has_usage",
     "hours_of",
+    "lines_of",
+    "located",
     "names_affected",
     "seen",
     "who",
 ]
 
 LOCATIONS: Final = 20
-"""Code locations shown of one beta in one service and environment."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Location:
-    """Where in the code a beta stands."""
-
-    path: str
-    line: int | None
-    url: str | None
+"""Code locations shown of one usage, or of one beta in one service and environment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +78,7 @@ class Affected:
     locations: tuple[Location, ...]
     contacts: tuple[str, ...] = ()
     place: Place
-    verdict: str
+    verdict: Verdict
     detail: str
     use_instead: str | None
     health: Health
@@ -252,9 +246,7 @@ def _one(
         last_seen=group[-1].usage.last_seen,
         count_24h=sum(told.count for _, told in day),
         refused_24h=sum(told.refused for _, told in day),
-        locations=tuple(
-            Location(path=place.path, line=place.line or None, url=place.url) for place in places
-        ),
+        locations=located(places),
         contacts=tuple(service.contacts),
         place=worst.place,
         verdict=worst.verdict,
@@ -306,6 +298,29 @@ def _locations(session: Session, wanted: Sequence[sa.ColumnElement[bool]]) -> di
     found: dict[_Key, list[Any]] = {}
     for row in rows:
         found.setdefault((row.beta, row.service, row.environment), []).append(row)
+    return found
+
+
+def located(lines: Iterable[Any]) -> tuple[Location, ...]:
+    """Make values of rows."""
+    return tuple(Location(path=row.path, line=row.line or None, url=row.url) for row in lines)
+
+
+def lines_of(session: Session, wanted: Sequence[sa.ColumnElement[bool]]) -> dict[int, list[Any]]:
+    """Return the first code locations of the usages meant, by their id."""
+    row = UsageLocationRow
+    rows = session.execute(
+        sa.select(row.usage, row.path, row.line, row.url, row.owner)
+        .join(UsageRow, UsageRow.id == row.usage)
+        .join(ServiceRow, ServiceRow.name == UsageRow.service)
+        .where(*wanted)
+        .order_by(row.usage, row.path, row.line)
+    )
+    found: dict[int, list[Any]] = {}
+    for line in rows:
+        held = found.setdefault(line.usage, [])
+        if len(held) < LOCATIONS:
+            held.append(line)
     return found
 
 

@@ -22,10 +22,10 @@ from registry import catalog, targets
 from registry.core.due import is_due
 from registry.core.errors import Invalid
 from registry.core.facts import Event, EventType, Json, Snapshot, rfc3339, to_json
-from registry.core.health import PARTS, Cell, Declared, gravest, said
+from registry.core.health import Cell, Declared, gravest, said
 from registry.core.judgement import Judgement, Judges, judges_of
 from registry.core.names import PLATFORMS, is_well_formed, parse
-from registry.core.places import place_of
+from registry.core.places import PARTS, place_of
 from registry.db import upsert
 from registry.models import (
     EventRow,

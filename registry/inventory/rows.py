@@ -17,9 +17,9 @@ from registry.core.facts import rfc3339
 from registry.core.health import gravest
 from registry.core.judgement import Judgement, Judges
 from registry.core.places import Place
-from registry.inventory.reading import Affected, Seen, seen, who
+from registry.inventory.reading import Affected, Seen, lines_of, seen, who
 from registry.inventory.recording import hour_of
-from registry.models import ServiceRow, UsageCountRow, UsageLocationRow, UsageRow
+from registry.models import ServiceRow, UsageCountRow, UsageRow
 
 __all__ = [
     "GROUPS",
@@ -36,8 +36,6 @@ __all__ = [
 ]
 
 GROUPS: Final = ("beta", "service", "team", "status")
-PLACES: Final = 20
-"""Code locations in one cell of the CSV."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +69,7 @@ class Row:
     count_30d: int
     refused_30d: int
     last_seen: datetime
-    status: str | None
+    status: str | None = None
     verdict: str | None = None
     place: Place | None = None
     issue: str | None = None
@@ -195,17 +193,22 @@ def _key(group_by: str) -> sa.ColumnElement[str]:
 
 def _row(said: Sequence[Judgement], key: str, *found: Any) -> Row:
     services, teams, betas, count, refused, last = found
-    judged = gravest(said) if said else None
-    return Row(
+    row = Row(
         key=key or None, services=services, teams=teams, betas=betas, count_30d=int(count),
         refused_30d=int(refused), last_seen=last,
-        status=judged.status if judged else None,
-        verdict=judged.verdict if judged else None,
-        place=judged.place if judged else None,
-        issue=judged.issue if judged else None,
-        use_instead=judged.use_instead if judged else None,
-        advice=judged.advice if judged else "",
     )  # fmt: skip
+    if not said:
+        return row
+    judged = gravest(said)
+    return replace(
+        row,
+        status=judged.status,
+        verdict=judged.verdict,
+        place=judged.place,
+        issue=judged.issue,
+        use_instead=judged.use_instead,
+        advice=judged.advice,
+    )
 
 
 def _conditions(wanted: Filter, now: datetime) -> list[sa.ColumnElement[bool]]:
@@ -361,7 +364,7 @@ def _cells(
     session: Session, judge: Judges, now: datetime, wanted: Filter
 ) -> Iterator[Sequence[object]]:
     conditions = _conditions(wanted, now)
-    places = _places(session, conditions)
+    lines = lines_of(session, conditions)
     found = matching(session, judge, now, wanted)
     order = ("service", "environment", "beta", "id")
     found.sort(key=lambda item: tuple(getattr(item.usage, name) for name in order))
@@ -373,25 +376,10 @@ def _cells(
             "; ".join(service.contacts), service.repository, service.tier, usage.platform,
             usage.source, usage.instance, "; ".join(filter(None, [usage.model, *usage.models])),
             rfc3339(usage.first_seen), rfc3339(usage.last_seen), usage.count_30d,
-            usage.accepted_30d, usage.refused_30d, "; ".join(places.get(usage.id, ())),
+            usage.accepted_30d, usage.refused_30d,
+            "; ".join(f"{at.path}:{at.line}" if at.line else at.path for at in lines.get(usage.id, ())),
             judged.verdict, usage.api, usage.hosting, usage.region, usage.endpoint,
         )  # fmt: skip
-
-
-def _places(session: Session, conditions: Sequence[sa.ColumnElement[bool]]) -> dict[int, list[str]]:
-    found = session.execute(
-        sa.select(UsageLocationRow.usage, UsageLocationRow.path, UsageLocationRow.line)
-        .join(UsageRow, UsageRow.id == UsageLocationRow.usage)
-        .join(ServiceRow, ServiceRow.name == UsageRow.service)
-        .where(*conditions)
-        .order_by(UsageLocationRow.usage, UsageLocationRow.path, UsageLocationRow.line)
-    )
-    places: dict[int, list[str]] = {}
-    for usage, path, line in found:
-        held = places.setdefault(usage, [])
-        if len(held) < PLACES:
-            held.append(f"{path}:{line}" if line else path)
-    return places
 
 
 def _safe(cell: object) -> object:

@@ -16,23 +16,20 @@ from registry.core.errors import Invalid, NotFound
 from registry.core.facts import Json
 from registry.core.health import (
     HEALTHS,
-    PARTS,
     Answered,
-    Declared,
     Health,
-    Hour,
     answered,
     gravest,
     health_of,
-    said,
 )
 from registry.core.judgement import Judgement, Judges
 from registry.core.names import is_well_formed
-from registry.core.places import Place, place_of
+from registry.core.places import PARTS, Place, place_of
 from registry.db import upsert
-from registry.inventory.reading import LOCATIONS, Location, hours_of
+from registry.inventory.reading import LOCATIONS, hours_of, located, seen
 from registry.inventory.recording import check_name
 from registry.models import ServiceRow, UsageLocationRow, UsageRow
+from registry.report import Location
 
 __all__ = [
     "BetaPlace",
@@ -89,22 +86,25 @@ class BetaPlace:
     status: str
     state: str
     since: date | None
+    issue: str | None
     fails: bool
     health: Health
     count_24h: int
     refused_24h: int
-    detail: str
     use_instead: str | None
+    detail: str
+    advice: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceBeta:
     """A beta that a service was seen with, how it stands there, and what to do.
 
-    `places` tells it for each place; what stands beside it is so at the gravest of them.
+    `places` tells it for each place; what stands beside it is so at `place`, the gravest of them.
     """
 
     name: str
+    place: Place
     verdict: str
     status: str
     state: str
@@ -313,7 +313,7 @@ def _query(wanted: ServiceFilter, after: str, now: datetime) -> sa.Select[Servic
             ServiceRow.name.icontains(wanted.q, autoescape=True)
             | ServiceRow.team.icontains(wanted.q, autoescape=True)
         )
-    seen: list[sa.ColumnElement[bool]] = [
+    used: list[sa.ColumnElement[bool]] = [
         column.in_(values)
         for column, values in (
             (UsageRow.beta, wanted.betas),
@@ -322,9 +322,9 @@ def _query(wanted: ServiceFilter, after: str, now: datetime) -> sa.Select[Servic
         )
         if values
     ]
-    if seen:
-        seen.append(UsageRow.last_seen >= now - SEEN_WITHIN)
-        query = query.where(sa.exists().where(UsageRow.service == ServiceRow.name, *seen))
+    if used:
+        used.append(UsageRow.last_seen >= now - SEEN_WITHIN)
+        query = query.where(sa.exists().where(UsageRow.service == ServiceRow.name, *used))
     return query
 
 
@@ -332,12 +332,16 @@ def _shown(
     session: Session, rows: Sequence[ServiceRow], judge: Judges, now: datetime
 ) -> list[Service]:
     names = [row.name for row in rows]
-    wanted = [UsageRow.service.in_(names), UsageRow.last_seen >= now - SEEN_WITHIN]
-    usages: dict[str, list[UsageRow]] = {}
-    for usage in session.scalars(sa.select(UsageRow).where(*wanted).order_by(UsageRow.last_seen)):
-        usages.setdefault(usage.service, []).append(usage)
-    hours = hours_of(session, [*wanted], now)
-    return [_service(row, usages.get(row.name, ()), hours, judge) for row in rows]
+    wanted: list[sa.ColumnElement[bool]] = [
+        UsageRow.service.in_(names),
+        UsageRow.last_seen >= now - SEEN_WITHIN,
+    ]
+    hours = hours_of(session, wanted, now)
+    used: dict[str, list[_Judged]] = {}
+    for item in seen(session, wanted, judge):
+        day = answered(hours.get(item.usage.id, ()), item.said.turned_at)
+        used.setdefault(item.usage.service, []).append(_Judged(item.usage, item.said, day))
+    return [_service(row, used.get(row.name, ())) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,15 +353,10 @@ class _Judged:
     day: Answered
 
 
-def _service(
-    row: ServiceRow, usages: Sequence[UsageRow], hours: Mapping[int, Sequence[Hour]], judge: Judges
-) -> Service:
-    declared = Declared(row.platform, row.model, row.defaults)
+def _service(row: ServiceRow, used: Sequence[_Judged]) -> Service:
     grouped: dict[str, list[_Judged]] = {}
-    for usage in usages:
-        item = said(judge, usage, declared)
-        day = answered(hours.get(usage.id, ()), item.turned_at)
-        grouped.setdefault(usage.beta, []).append(_Judged(usage, item, day))
+    for item in used:
+        grouped.setdefault(item.usage.beta, []).append(item)
     betas = [_beta(grouped[name]) for name in sorted(grouped)]
     return Service(
         name=row.name,
@@ -371,7 +370,7 @@ def _service(
         defaults=row.defaults,
         origin=row.origin,
         created_at=row.created_at,
-        environments=tuple(sorted({usage.environment for usage in usages})),
+        environments=tuple(sorted({item.usage.environment for item in used})),
         last_seen=row.last_seen,
         health=max((beta.health for beta in betas), key=HEALTHS.index, default="ok"),
         betas=tuple(betas),
@@ -389,6 +388,7 @@ def _beta(group: Sequence[_Judged]) -> ServiceBeta:
     places = [_place(each) for each in by_place.values()]
     return ServiceBeta(
         name=judged.name,
+        place=judged.place,
         verdict=judged.verdict,
         status=judged.status,
         state=judged.state,
@@ -419,12 +419,14 @@ def _place(group: Sequence[_Judged]) -> BetaPlace:
         status=judged.status,
         state=judged.state,
         since=judged.since,
+        issue=judged.issue,
         fails=judged.fails,
         health=health_of([(judged, day)]),
         count_24h=day.count,
         refused_24h=day.refused,
-        detail=judged.detail,
         use_instead=judged.use_instead,
+        detail=judged.detail,
+        advice=judged.advice,
     )
 
 
@@ -435,9 +437,10 @@ def _with_places(session: Session, found: Service) -> tuple[ServiceBeta, ...]:
         .where(UsageRow.service == found.name)
         .order_by(UsageLocationRow.path, UsageLocationRow.line)
     )
-    places: dict[str, list[Location]] = {}
-    for beta, path, line, url in rows:
-        held = places.setdefault(beta, [])
-        if len(held) < LOCATIONS:
-            held.append(Location(path=path, line=line or None, url=url))
-    return tuple(replace(beta, locations=tuple(places.get(beta.name, ()))) for beta in found.betas)
+    lines: dict[str, list[Any]] = {}
+    for row in rows:
+        lines.setdefault(row.beta, []).append(row)
+    return tuple(
+        replace(beta, locations=located(lines.get(beta.name, ())[:LOCATIONS]))
+        for beta in found.betas
+    )

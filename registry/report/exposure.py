@@ -1,8 +1,8 @@
 """The exposure report: what would break, what is dead weight, and what each service should change.
 
 Pure: `expose` makes a report of usage and a snapshot. It is for somebody who has to say yes to a change, so
-its numbers are careful: where usage leaves a number open, the lower bound
-is taken, and `cannot_know` says what is not in it.
+its numbers are careful: where usage leaves a number open, the lower bound is taken, and `cannot_know` says
+what is not in it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from datetime import date, datetime
 from typing import Final, Literal, get_args
 
 from registry.core.facts import Json, Snapshot, to_json
-from registry.core.health import HEALTHS, PARTS, Answered, Hour, answered, gravest, health_of
+from registry.core.health import HEALTHS, Answered, Hour, answered, gravest, health_of
 from registry.core.judgement import HOME, Judgement, Judges
-from registry.core.places import Place
+from registry.core.places import PARTS, Place
 from registry.core.resolution import Ask, Resolver
 
 __all__ = [

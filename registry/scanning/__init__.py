@@ -73,7 +73,7 @@ def scan(
         files=files,
         binary=binary,
         own=own,
-        platform=platform,
+        place=place,
         today=today,
         snapshot=snapshot,
         origin=origin,

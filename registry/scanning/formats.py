@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from registry import __version__
 from registry.core.facts import Json, Snapshot, rfc3339
+from registry.core.places import Place
 from registry.scanning.judging import Finding
 
 __all__ = ["COLUMNS", "FORMATS", "Report", "counted", "summary"]
@@ -36,7 +37,7 @@ class Report:
     files: int
     binary: int
     own: int
-    platform: str
+    place: Place
     today: date
     snapshot: Snapshot
     origin: str
@@ -96,7 +97,7 @@ def _json(report: Report) -> str:
     verdicts = Counter(found.verdict for found in report.findings if not found.suppressed)
     return _dumped(
         {
-            "platform": report.platform,
+            "platform": report.place.platform,
             "as_of": report.today.isoformat(),
             "catalog": {
                 "origin": report.origin,
@@ -238,7 +239,7 @@ def _sarif(report: Report) -> str:
                         }
                     ],
                     "results": [_result(found, ids) for found in told],
-                    "properties": {"summary": summary(report), "platform": report.platform},
+                    "properties": {"summary": summary(report), "platform": report.place.platform},
                 }
             ],
         }

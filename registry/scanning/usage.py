@@ -33,9 +33,12 @@ def usage_of(report: Report, paths: Sequence[str], service: str, environment: st
         "environment": environment,
         "instance": _instance(paths),
         "source": "scan",
-        "platform": report.platform,
+        "platform": report.place.platform,
         "window": None,
-        "items": list(_items(report.findings, Owners(Path(root)), link_base(Path(root)))),
+        "items": [
+            {**item, **report.place.details}
+            for item in _items(report.findings, Owners(Path(root)), link_base(Path(root)))
+        ],
     }
 
 
@@ -75,7 +78,6 @@ def _item(
         "count": count,
         "accepted": None,
         "refused": None,
-        "model": None,
         "path": path,
         "line": line,
         "url": url,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from registry.core.claims import check_claim, placed
 from registry.core.errors import Invalid
 from registry.core.facts import UNDATED, Claim, Cost, Finding, Json, parse_time, rfc3339
-from registry.core.places import Place, place_of
+from registry.core.places import PARTS, Place, place_of
 from registry.sources import MAX_DOCUMENT, Document, Progress, SourceError, fetch, shown
 
 if TYPE_CHECKING:
@@ -237,12 +237,9 @@ def _read_claim(data: Json) -> Claim:
     return Claim(**cast(Any, made))
 
 
-_PARTS: Final = frozenset(part.name for part in fields(Place))
-
-
 def _read_place(data: Json) -> Place:
-    if not isinstance(data, dict) or not set(data) <= _PARTS:
-        raise Invalid(f"`place` must be an object of {', '.join(sorted(_PARTS))}.")
+    if not isinstance(data, dict) or not set(data) <= set(PARTS):
+        raise Invalid(f"`place` must be an object of {', '.join(PARTS)}.")
     if not all(isinstance(word, str) and word for word in data.values()):
         raise Invalid("`place` holds what is said only, each part as text.")
     return place_of(**data)

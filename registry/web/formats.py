@@ -25,7 +25,7 @@ from icalendar import Calendar
 from icalendar import Event as Entry
 
 from registry.core.facts import Beta, Event, Json, Snapshot, rfc3339, to_json
-from registry.core.judgement import HOME, Judge
+from registry.core.judgement import Judges, judges_of
 from registry.core.sunsets import Ending
 from registry.core.wording import Told, page, plain, tell
 from registry.web.answers import write_line
@@ -256,16 +256,18 @@ def calendar(endings: Mapping[str, Ending], snapshot: Snapshot | None, today: da
     made.add("method", "PUBLISH")
     made.add("x-wr-calname", "Anthropic API betas: announced ends")
     made.add("refresh-interval", timedelta(hours=6), parameters={"VALUE": "DURATION"})
+    judges = judges_of(snapshot, today) if snapshot else None
     for ending in sorted(endings.values(), key=lambda ending: (ending.on, ending.beta)):
         if ending.on >= today - KEEP_PAST:
-            made.add_component(_entry(ending, snapshot))
+            made.add_component(_entry(ending, judges))
     written: bytes = made.to_ical()
     return written
 
 
-def _entry(ending: Ending, snapshot: Snapshot | None) -> Entry:
-    beta = snapshot.betas.get(ending.beta) if snapshot else None
-    instead = Judge(snapshot.betas, HOME).replacement(beta) if snapshot and beta else None
+def _entry(ending: Ending, judges: Judges | None) -> Entry:
+    # Without a place the end is that of the Claude API, which is where the judgement is asked.
+    said = judges(ending.beta) if judges else None
+    beta, instead = (said.beta, said.use_instead) if said else (None, None)
     made = Entry()
     made.add("uid", str(uuid.uuid5(NAMESPACE, f"sunset {ending.beta}")))
     made.add("dtstamp", ending.changed_at)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from registry.core.batches import BATCH_RECORDS, Batch, Mark, Tally, batches
 from registry.core.lines import Lines
 from registry.core.logs import How, read
+from registry.core.places import ANYWHERE
 from tests.factories import NOW
 
 
@@ -186,10 +187,32 @@ def test_reports_are_by_service_and_hour_or_day() -> None:
         ("y", "2026-10-01T00:00:00Z"), ("y", None),
     ]  # fmt: skip
     assert reports[0]["items"] == [
-        {"beta": "a-1", "count": 2, "accepted": 1, "refused": 0, "model": None},
-        {"beta": "b-1", "count": 1, "accepted": 1, "refused": 0, "model": None},
+        {"beta": "a-1", "count": 2, "accepted": 1, "refused": 0, **ANYWHERE.details},
+        {"beta": "b-1", "count": 1, "accepted": 1, "refused": 0, **ANYWHERE.details},
     ]
     assert reports[2]["items"][0]["count"] == 2
+
+
+def test_a_report_is_of_one_platform_and_its_items_tell_the_rest_of_the_place() -> None:
+    """API, region, model and endpoint are told apart; what each record knows arrives."""
+    memory = Memory()
+    bedrock = {"beta": "a-1", "service": "x", "platform": "bedrock"}
+    rows = [
+        {**bedrock, "api": "invoke", "region": "eu-west-1", "model": "m"},
+        {**bedrock, "api": "converse", "region": "eu-west-1", "model": "m"},
+        {**bedrock, "api": "converse", "region": "us-east-1", "model": "m"},
+        {**bedrock, "api": "converse", "region": "us-east-1", "model": "m"},
+        {"beta": "a-1", "service": "x", "platform": "vertex", "region": "europe-west1"},
+    ]
+    memory.load("".join(json.dumps(row) + "\n" for row in rows).encode())
+    [[batch]] = memory.held.values()
+    first, second = batch.reports
+    assert (first["platform"], second["platform"]) == ("bedrock", "vertex")
+    assert [(i["api"], i["region"], i["model"], i["count"]) for i in first["items"]] == [
+        ("invoke", "eu-west-1", "m", 1), ("converse", "eu-west-1", "m", 1),
+        ("converse", "us-east-1", "m", 2),
+    ]  # fmt: skip
+    assert [item["region"] for item in second["items"]] == ["europe-west1"]
 
 
 def test_times_out_of_reach_are_skipped() -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from registry.core.errors import Invalid
 from registry.core.lines import LINE_MAX, Lines
 from registry.core.logs import How, Reading, Seen, check_columns, read, recognise
+from registry.core.places import Place, place_of
 
 A, B = "mcp-client-2025-11-20", "files-api-2025-04-14"
 REFUSAL = f"Unexpected value(s) `{A}` for the `anthropic-beta` header."
@@ -25,6 +26,11 @@ def readings(data: bytes | str, format_: Any = "jsonl", **how: Any) -> list[Read
     """All readings of a log."""
     raw = data.encode() if isinstance(data, str) else data
     return list(read(Lines(io.BytesIO(raw)), How(format=format_, **{"service": "s", **how})))
+
+
+def place(platform: str | None = None, **parts: Any) -> Place:
+    """A place, by its words."""
+    return place_of(platform=platform, **parts)
 
 
 def seen(record: Mapping[str, Any], format_: Any = "jsonl", **how: Any) -> Seen | None:
@@ -60,7 +66,7 @@ def test_own_paths_replace_the_usual_ones() -> None:
         paths=paths,
     )  # fmt: skip
     assert found is not None
-    assert (found.betas, found.service, found.model) == ((A, B), "shop", None)
+    assert (found.betas, found.service, found.place.model) == ((A, B), "shop", None)
     assert found.at == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 
 
@@ -130,8 +136,13 @@ def test_litellm_logs() -> None:
     one, two = seen(payload, "litellm"), seen(spend, "litellm")
     assert one is not None
     assert two is not None
-    assert (one.service, one.platform, one.betas, one.refused) == ("search", "vertex", (A,), (A,))
-    assert (two.platform, two.betas, two.accepted) == ("bedrock", (A, B), True)
+    assert (one.service, one.place.platform, one.betas, one.refused) == (
+        "search",
+        "vertex",
+        (A,),
+        (A,),
+    )
+    assert (two.place.platform, two.betas, two.accepted) == ("bedrock", (A, B), True)
     table = io.StringIO()
     import csv
 
@@ -181,7 +192,76 @@ def test_envoy_logs(host: str, platform: str | None) -> None:
     assert recognise(list(Lines(io.BytesIO(json.dumps(record).encode())))) == "envoy"
     found = seen(record, "envoy")
     assert found is not None
-    assert (found.platform, found.service, found.accepted) == (platform, "s", True)
+    assert (found.place.platform, found.service, found.accepted) == (platform, "s", True)
+
+
+VERTEX = "/v1/projects/p/locations/europe-west1/publishers/anthropic/models/claude-x:rawPredict"
+
+
+@pytest.mark.parametrize(
+    ("record", "found"),
+    [
+        ({}, place()),
+        ({"platform": "vertex", "model": "m"}, place("vertex", model="m")),
+        ({"provider": "bedrock_converse"}, place("bedrock", api="converse")),
+        ({"platform": "foundry", "hosting": "Azure", "api": "invoke"}, place("foundry", hosting="azure")),
+        ({"platform": "bedrock", "api": "mantle", "region": "EU-West-1", "hosting": "azure"},
+         place("bedrock", api="mantle", region="eu-west-1")),
+        # What goes with no platform is left out: a gateway's own region, an operation of something else.
+        ({"platform": "anthropic", "region": "eu-west-1"}, place("anthropic")),
+        ({"region": "eu-west-1", "operation": "invoke", "hosting": "azure"}, place()),
+        # Bedrock's own log of invocations.
+        ({"operation": "InvokeModelWithResponseStream", "modelId": "m", "region": "us-west-2"},
+         place("bedrock", api="invoke", region="us-west-2", model="m")),
+        ({"operation": "ConverseStream", "region": "us-west-2"},
+         place("bedrock", api="converse", region="us-west-2")),
+        # An address, whole or as host and path.
+        ({"url": "https://bedrock-runtime.eu-west-1.amazonaws.com/model/m/converse-stream"},
+         place("bedrock", api="converse", region="eu-west-1", model="m", endpoint="messages")),
+        ({"platform": "bedrock-runtime.eu-west-1.amazonaws.com:443", "path": "/model/m%3A0/invoke"},
+         place("bedrock", api="invoke", region="eu-west-1", model="m:0", endpoint="messages")),
+        ({"platform": "bedrock", "url": "https://gateway.internal/model/m/converse"},
+         place("bedrock", api="converse", model="m", endpoint="messages")),
+        ({"provider": "europe-west1-aiplatform.googleapis.com", "path": VERTEX},
+         place("vertex", region="europe-west1", model="claude-x", endpoint="messages")),
+        ({"url": VERTEX, "model": "mine"},
+         place("vertex", region="europe-west1", model="mine", endpoint="messages")),
+        ({"url": "https://api.anthropic.com/v1/files/file_01/content?beta=true"},
+         place("anthropic", endpoint="files")),
+        # A gateway's own path is no endpoint of the API; what contradicts the platform says nothing.
+        ({"url": "https://gateway.internal/v1/chat/completions"}, place()),
+        ({"platform": "vertex", "url": "https://api.anthropic.com/v1/files"}, place("vertex")),
+        ({"platform": "anthropic", "endpoint": "/v1/skills/s1"}, place("anthropic", endpoint="skills")),
+        ({"platform": "vertex", "region": "a\nb", "endpoint": "Some Thing"}, place("vertex")),
+    ],
+)  # fmt: skip
+def test_a_record_tells_its_place(record: Any, found: Place) -> None:
+    """Platform, API, hosting, region, model and endpoint, each as far as the record knows it."""
+    told = seen({"beta": A, **record})
+    assert told is not None
+    assert told.place == found
+
+
+def test_what_the_caller_gives_of_the_place_holds_for_all_records() -> None:
+    """And what a record says of another platform does not."""
+    given = place("bedrock", api="converse", region="eu-west-1")
+    told = seen({"beta": A, "url": "https://api.anthropic.com/v1/files", "model": "m"}, place=given)
+    assert told is not None
+    assert told.place == place("bedrock", api="converse", region="eu-west-1", model="m")
+    [listed] = readings(f"{A} 2\n", "list", place=given)
+    assert listed.seen is not None
+    assert listed.seen.place == given
+
+
+def test_betas_in_the_log_of_bedrock() -> None:
+    """They stand in the body, for Converse in a member of it."""
+    for body in (
+        {"anthropic_beta": [A]},
+        {"additionalModelRequestFields": {"anthropic_beta": [A]}},
+    ):
+        told = seen({"operation": "InvokeModel", "input": {"inputBodyJson": body}})
+        assert told is not None
+        assert told.betas == (A,)
 
 
 @pytest.mark.parametrize(
