@@ -141,8 +141,10 @@ def test_report(surfaces: Surfaces, judged: Mapping[str, Mapping[str, Said]], pl
 
 
 def test_inventory_and_page(surfaces: Surfaces, judged: Mapping[str, Mapping[str, Said]]) -> None:
-    """A row shows the beta's status; its page, what to use instead on the Claude API."""
-    assert surfaces.inventory() == {name: beta["status"] for name, beta in surfaces.betas.items()}
+    """A row shows the status that holds where it is used; its page, what to use instead on the Claude API."""
+    holds = [surfaces.diagnose(place) for place in KNOWN_PLACES.values()]
+    for name, status in surfaces.inventory().items():
+        assert status in {here[name].words for here in holds}, name
     wrong = []
     for name, said in judged["anthropic"].items():
         page = html.unescape(surfaces.page(name))

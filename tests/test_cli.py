@@ -433,12 +433,11 @@ def test_probing_from_the_command_line(filled: str, tmp_path: Path) -> None:
     """A target against the simulator: dry run, sweep, list, and curl commands without the key."""
     from registry import simulator
 
-    world = simulator.create_simulator({"betas": [{"beta": "*"}]})
-    with simulator.running(world) as upstream:
+    with simulator.running(simulator.create_simulator()) as upstream:
         config = tmp_path / "my.toml"
         config.write_text(
             f'[[targets]]\nname = "ours"\nplatform = "anthropic"\nbase_url = "{upstream}"\n'
-            'api_key_env = "OUR_KEY"\n'
+            'api_key_env = "OUR_KEY"\nmax_requests = 200\n'
         )
         env = {"OUR_KEY": "sk-ant-secret-of-ours", "BETA_REGISTRY_CONFIG": str(config)}
         at = ["--database-url", filled]

@@ -27,8 +27,6 @@ PRINTS: Final = {
     "catalog.py": "stores what was derived, and compares it with what was",
     "cli/reading.py": "prints a beta as the API does",
     "core/exports.py": "writes names and models of every place into other programs' formats",
-    "core/wire.py": "writes and reads a beta in the shape of the API",
-    "simulator.py": "makes an upstream that takes what the facts say is taken",
     "core/sunsets.py": "asks whether an announced end is still ahead",
     "core/wire.py": "tells a snapshot of before places from one that has them",
     "scanning/judging.py": "makes the facts of another day, which the judgement then judges",

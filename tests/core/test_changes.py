@@ -520,7 +520,7 @@ PARTS = ("platform", "api", "hosting", "region", "model", "endpoint")
 
 def told(fact: Any) -> Any:
     """A printed fact without who said or found it last, and when."""
-    untold = ("source", "url", "at", "target", "checked_at")
+    untold = ("source", "url", "at", "target", "checked_at", "since")
     return {key: value for key, value in fact.items() if key not in untold}
 
 
