@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import lru_cache
 from typing import Final, Literal, get_args
 
 from registry.core.body import ENDPOINTS, Cut, Missing, missing, without
@@ -304,7 +305,8 @@ class Resolver:
         here = self._asked(ask, today)
         items = [here.item(asked) for asked in dict.fromkeys(wanted)]
         items = _with_conflicts(items, here.judge.place)
-        answer, invalid = _answer(self.snapshot, here.judge.place, items, _fates(ask))
+        fates = _fates(ask.policy, ask.on_unknown, ask.on_unproven, ask.on_restricted)
+        answer, invalid = _answer(self.snapshot, here.judge.place, items, fates)
         if invalid:
             raise _invalid_beta(invalid, self.resolve(_lenient(ask), today, wanted))
         return answer
@@ -394,18 +396,21 @@ class _Fates:
         return "send"
 
 
-def _fates(ask: Ask) -> _Fates:
+@lru_cache(maxsize=256)
+def _fates(
+    policy: str, on_unknown: str | None, on_unproven: str | None, on_restricted: str | None
+) -> _Fates:
     """Read the policy. Raises `Invalid` for a word that is none."""
-    _word(ask.policy, _POLICIES, "policy")
-    usual = "error" if ask.policy == "strict" else "pass"
+    _word(policy, _POLICIES, "policy")
+    usual = "error" if policy == "strict" else "pass"
     on = {
-        "unknown": ask.on_unknown or usual,
-        "unproven": ask.on_unproven or "pass",
-        "restricted": ask.on_restricted or "pass",
+        "unknown": on_unknown or usual,
+        "unproven": on_unproven or "pass",
+        "restricted": on_restricted or "pass",
     }
     for verdict, choice in on.items():
         _word(choice, _CHOICES, f"value of on_{verdict}")
-    return _Fates(ask.policy, on)
+    return _Fates(policy, on)
 
 
 def _word(word: str, allowed: Sequence[str], what: str) -> None:
