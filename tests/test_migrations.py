@@ -205,12 +205,17 @@ def test_claims_of_old_get_their_place_and_can_go_back(
         session.execute(sa.delete(EvidenceRow))
     db.downgrade(database_url, "7c1f4a0b93d2")
     moments = {"at": NOW, "observed_at": NOW, "confidence": "high"}
-    evidence = sa.table("evidence", *(EVIDENCE_COLUMNS))
+    evidence = sa.table(
+        "evidence",
+        sa.column("beta"), sa.column("field"), sa.column("value", sa.JSON()), sa.column("source"),
+        sa.column("basis"), sa.column("confidence"), sa.column("at", db.UTCDateTime()),
+        sa.column("observed_at", db.UTCDateTime()),
+    )  # fmt: skip
     states = sa.table("platform_states", sa.column("beta"), sa.column("platform"), sa.column("state"),
                       sa.column("facts", sa.JSON()))  # fmt: skip
     with database.write() as session:
-        for number, (field, value, source, basis) in enumerate(OLD, start=1):
-            row = {"id": number, "beta": name, "field": field, "value": [value], "source": source}
+        for field, value, source, basis in OLD:
+            row = {"beta": name, "field": field, "value": [value], "source": source}
             session.execute(sa.insert(evidence).values(**row, basis=basis, **moments))
         for platform, state, basis in (("anthropic", "supported", "declared"),
                                        ("aws", "supported", "inferred")):  # fmt: skip
@@ -252,13 +257,6 @@ def test_claims_of_old_get_their_place_and_can_go_back(
     guessed = [event for event in events if event.platform == "aws"]
     assert [(event.type, event.backfill) for event in guessed] == [("beta.changed", True)]
     assert all(event.backfill for event in events)
-
-
-EVIDENCE_COLUMNS: list[sa.ColumnClause[Any]] = [
-    sa.column("id"), sa.column("beta"), sa.column("field"), sa.column("value", sa.JSON()),
-    sa.column("source"), sa.column("basis"), sa.column("confidence"),
-    sa.column("at", db.UTCDateTime()), sa.column("observed_at", db.UTCDateTime()),
-]  # fmt: skip
 
 
 def test_a_wheel_migrates_without_a_checkout(tmp_path: Path) -> None:
