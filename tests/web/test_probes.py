@@ -88,6 +88,7 @@ def test_a_mass_change_is_answered_over_http(start: Any, monkeypatch: pytest.Mon
             (found,) = service.get("/v1/targets", "read").json()["items"]
             return dict(found)
 
+        until(lambda: service.get("/v1/targets", "read").json()["items"], "the target")
         until(lambda: shown()["health"] == "ok", "the first sweep")
         answers = {"answer": "new-baseline"}
         early = service.call("POST", "/v1/targets/ours/confirm", "write", json=answers)
