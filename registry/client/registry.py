@@ -452,7 +452,7 @@ def _place(answer: Header, model: str | None) -> Place:
 def _length(key: _Key) -> int:
     """Return how many characters a question has."""
     wanted, sent, *place = key
-    return sum(len(str(part)) for part in (*wanted, *sent, *place))
+    return sum(map(len, map(str, (*wanted, *sent, *filter(None, place)))))
 
 
 def _as_text(key: _Key) -> Any:

@@ -68,6 +68,8 @@ MAX_NAMES: Final = 500
 """Names in one request; upstream takes far fewer."""
 
 _POLICIES: Final = get_args(Policy)
+_BY_CHOICE: Final = frozenset({"unknown", "unproven", "restricted"})
+"""Verdicts for which whoever asks can say what to do with them."""
 _CHOICES: Final = get_args(Choice)
 _ASKS: Final = 64
 """Places remembered by a `Resolver`, each with what was asked for there: some megabytes at most."""
@@ -227,6 +229,8 @@ class _Item:
     dropped: Dropped
     deprecation: Deprecation | None
     requires: bool
+    plain: bool
+    """Whether every policy sends it."""
 
 
 def _item(judged: Judgement) -> _Item:
@@ -258,6 +262,8 @@ def _item(judged: Judgement) -> _Item:
         ),
         deprecation=deprecation,
         requires=judged.beta is not None and bool(judged.beta.requires),
+        plain=bool(judged.names)
+        and not (judged.fails or judged.needless or judged.verdict in _BY_CHOICE),
     )
 
 
@@ -283,6 +289,7 @@ class Resolver:
         self._stale = stale
         self._judges: Judges | None = None
         self._asks: dict[tuple[str | None, ...], _Asked] = {}
+        self._last: _Last | None = None
 
     def judges(self, today: date) -> Judges:
         """Return the judges of this snapshot and day."""
@@ -302,10 +309,14 @@ class Resolver:
         wanted = ask.requested if requested is None else requested
         if len(wanted) > MAX_NAMES:
             raise Invalid(f"At most {MAX_NAMES} names can be asked for at once.")
-        here = self._asked(ask, today)
-        items = [here.item(asked) for asked in dict.fromkeys(wanted)]
+        last = self._last
+        if last is None or last.ask is not ask or last.today != today:
+            fates = _fates(ask.policy, ask.on_unknown, ask.on_unproven, ask.on_restricted)
+            last = self._last = _Last(ask, today, self._asked(ask, today), fates)
+        here, fates = last.here, last.fates
+        known = here.items
+        items = [known.get(asked) or here.item(asked) for asked in dict.fromkeys(wanted)]
         items = _with_conflicts(items, here.judge.place)
-        fates = _fates(ask.policy, ask.on_unknown, ask.on_unproven, ask.on_restricted)
         answer, invalid = _answer(self.snapshot, here.judge.place, items, fates)
         if invalid:
             raise _invalid_beta(invalid, self.resolve(_lenient(ask), today, wanted))
@@ -337,21 +348,31 @@ class Resolver:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """What the ask before came to: many requests to one place share the very same one."""
+
+    ask: Ask
+    today: date
+    here: _Asked
+    fates: _Fates
+
+
 class _Asked:
     """What was asked for at one place, with the answers' parts."""
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
-        self._items: dict[tuple[str, str], _Item] = {}
+        self.items: dict[tuple[str, str], _Item] = {}
 
     def item(self, asked: tuple[str, str]) -> _Item:
         """Judge a requested item, (kind, text). Raises `Invalid` for an ambiguous feature."""
-        found = self._items.get(asked)
+        found = self.items.get(asked)
         if found is None:
             kind, text = asked
             found = _item(self.judge.feature(text) if kind == "feature" else self.judge.beta(text))
             if found.judged.beta is not None:
-                self._items[asked] = found
+                self.items[asked] = found
         return found
 
 
@@ -457,7 +478,7 @@ def _answer(
     deprecations: dict[Deprecation, None] = {}
     needy = False
     for item in items:
-        fate = fates.of(item)
+        fate = "send" if item.plain else fates.of(item)
         if fate != "send":
             (invalid if fate == "error" else dropped).append(item.dropped)
             continue
