@@ -962,7 +962,7 @@ def _proof(fact: PlaceFact) -> str:
         case "traffic":
             return f"seen in traffic{on}"
         case "declared" if fact.at is None:
-            return "said without a source"
+            return "declared, without a day" if fact.url else "said without a source"
         case _:
             return f"{fact.basis}{on}"
 

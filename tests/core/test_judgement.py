@@ -317,11 +317,13 @@ def test_a_model_that_a_source_names_is_not_told_as_unlisted() -> None:
 def test_a_narrower_declaration_that_does_not_decide_is_a_dispute() -> None:
     """A page without a day does not outweigh a dated one; that they contradict is told all the same."""
     known = thing(
-        fact("bedrock", "supported", "2026-05-01"), fact("bedrock/converse", "refused", None)
+        fact("bedrock", "supported", "2026-05-01"),
+        fact("bedrock/converse", "refused", None, url="https://docs.example/undated"),
     )
     found = judged(known, "bedrock/converse")
     assert found.verdict == "ok"
-    assert "refused on bedrock (converse)" in found.warning("disputed").detail
+    told = found.warning("disputed").detail
+    assert "refused on bedrock (converse) (declared, without a day)" in told
     assert judged(known, "bedrock/invoke").warning("disputed") is None
     narrow = thing(
         fact("bedrock", "supported", "2026-05-01"),
