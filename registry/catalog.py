@@ -241,6 +241,11 @@ def add(session: Session, name: str, facts: Mapping[str, Json], reason: str, now
             f"{name[:140]!r} is not a beta name: use 1 to 128 letters, digits, '.', '_' or '-'.",
             slug="malformed-name",
         )
+    if is_no_beta(name):
+        raise Invalid(
+            f"{name} is no beta: it looks like a tool type, a version field, a model or a placeholder.",
+            slug="malformed-name",
+        )
     writer = Writer(session, now)
     if session.get(BetaRow, name) is not None:
         raise Conflict(f"{name} is in the registry already; change it with PATCH.", slug="exists")

@@ -221,6 +221,8 @@ def test_the_operator_can_add_a_beta_once(database: Database) -> None:
         add("private-2026-01-01", {})
     with pytest.raises(Invalid, match="not a beta name"):
         add("no good", {})
+    with pytest.raises(Invalid, match="bash_20241022 is no beta"):
+        add("bash_20241022", {})
     with pytest.raises(Invalid, match="status"):
         add("other-2026-01-01", {"status": "dead"})
     with pytest.raises(NotFound):

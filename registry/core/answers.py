@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final, Literal
 
-from registry.core.names import ANTHROPIC_OPERATED, NAME_MAX, parse
+from registry.core.names import NAME_MAX, parse
 from registry.core.redaction import mask_secrets
 
 __all__ = [
@@ -187,10 +187,14 @@ def _listen_to_text(text: str, heard: _Heard, lead: str, depth: int) -> None:
     return _listen_to_damaged(flat, heard, lead)
 
 
+_OPENS: Final = re.compile(r"\n[ \t]*[\w.\"'-]{0,40}[ \t]?[=:]?[ \t]?[{\[(]+\s*\Z")  # body={
+_REQUESTED: Final = re.compile(r"\s*\[\s*(?:[\"'][\w.-]{1,128}[\"']\s*,?\s*)+\]", re.ASCII)
+
+
 def _listen_to_damaged(flat: str, heard: _Heard, lead: str) -> None:
     """Collect the messages of JSON-like text that no parser reads: reprs, prefixes, cut or escaped JSON."""
     marks = list(islice(_KEY.finditer(flat), 8 * _VOICES_MAX))
-    prefix = flat[: marks[0].start()] if marks else flat
+    prefix = _OPENS.sub("", flat[: marks[0].start()]) if marks else flat
     if prefix.strip(" \n{[\"'b"):
         heard.voices.append(_Voice(prefix, lead))
     ends = [mark.start() for mark in marks[1:]] + [len(flat)]
@@ -202,6 +206,8 @@ def _listen_to_damaged(flat: str, heard: _Heard, lead: str) -> None:
             heard.structured = True
             heard.types.append(said[:80].strip("\"' ,{}[]\n").split('"')[0].split("'")[0])
         elif HEADER_NAME.fullmatch(key):
+            if _REQUESTED.match(said):
+                continue  # a piece of the request: it says what was sent, and nothing of it
             heard.voices.append(_Voice(f"{key}: {said}", lead + prefix))
         elif _SPEAKS.search(key) and not _CARRIES.search(key) and said.strip("\"'{[ "):
             heard.structured = True
@@ -309,12 +315,15 @@ _CONDITION = _rule(
 _SIDE_REMARK = _rule(r"\b(?:please|consult|see|check|or try|try again)\b")
 _QUOTED_SPEECH = _rule(r"""\w[ \t]+["'`“‘«]+\s{0,9}$""")  # ... the answer "Unexpected value ...
 _CLAUSE = _rule(r"[.!?:\n]|\s[-–—]\s")
-_ON_ITS_OWN = _rule(r"""(?:^|[.:!?\n]|\s[-–—])[\s"'`({\[]*(?:\d{3}\s+)?(?:the|an?)?\s*$""")
+_ON_ITS_OWN = _rule(
+    r"""(?:^|[.:!?\n]|\s[-–—])[\s"'`({\[]*(?:error\s+)?(?:\d{3}\s+)?(?:the|an?)?\s*$"""
+)
 _PLAN = _rule(
     r"""\b(?:for|to|in|on|with)\s+(?:\w+\s+){0,3}(?:subscriptions?|organi[sz]ations?|orgs?|plans?|workspaces?
     |accounts?|tiers?|keys?|teams?|projects?|users?)\b"""
 )
 _MODEL = _rule(r"\b(?:models?\b|claude-(?!code)[\w.@:-]+)")
+_CLOUD_MODEL = _rule(r"(?:[a-z]{2,6}(?:-[a-z]+)?\.)?anthropic\.claude-[\w.@:-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,7 +384,11 @@ def _part(word: str, sent: frozenset[str], *, quoted: bool) -> str:
     """Say what part a word plays; empty for words that change nothing."""
     if HEADER_NAME.fullmatch(word):
         return "A"
-    if word in sent or (quoted and _CAN_BE_NAME.search(word)):
+    if word in sent:
+        return "N"
+    if _CLOUD_MODEL.fullmatch(word):  # Claude Code: API Error (us.anthropic.claude-...): 400 ...
+        return "W"
+    if quoted and _CAN_BE_NAME.search(word):
         return "N"
     if (known := _PARTS.get(word.lower())) is not None:
         return known
@@ -913,11 +926,14 @@ _PLATFORM_SIGNS: Final = (
 def _told_platform(
     request_id: str, headers: Mapping[str, str], text: str, given: str | None
 ) -> str | None:
-    """Tell the platform by ids (`req_vrtx_`, `msg_bdrk_`, ...), else by the wording of its errors."""
+    """Tell the platform by ids (`req_vrtx_`, `msg_bdrk_`, ...), else by the wording of its errors.
+
+    Anthropic's own ids say little: other platforms, too, hand on what it answered there.
+    """
     near = f"{request_id} {text[:20_000]}"
     for platform, ids, _ in _PLATFORM_SIGNS:
         if ids.search(near):
-            return given if platform == "anthropic" and given in ANTHROPIC_OPERATED else platform
+            return given or platform if platform == "anthropic" else platform
     if given or "x-amzn-errortype" in headers:
         return given or "bedrock"
     said = "" if _succeeded(text) else near

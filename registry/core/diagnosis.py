@@ -166,9 +166,9 @@ class _Case:
         told = [judged.detail]
         if judged.verdict in ("ok", "unproven"):
             proof = f", on {judged.since}" if judged.since else ""
+            where = judged.fact.place if judged.fact is not None else self.judge.place
             told = [
-                f"{name} was taken on {self.judge.place} ({judged.basis}{proof}): so ask what this "
-                "key or plan may use, or whether it ended since."
+                f"{name} was taken on {where} ({judged.basis}{proof}): so {self._question()}."
                 if judged.verdict == "ok" and judged.basis
                 else judged.detail
             ]
@@ -181,6 +181,12 @@ class _Case:
         elif judged.use_instead is None and judged.fails and judged.beta is not None:
             told += self._grown_up(judged.beta)
         return " ".join(told)
+
+    def _question(self) -> str:
+        """Say what to find out where a beta is refused that the place is known to take."""
+        if self.meaning.verdict == "model_unsupported":
+            return "ask which models take it there"
+        return "ask what this key or plan may use, or whether it ended since"
 
     def _elsewhere(self, name: str) -> list[str]:
         """Say where a beta is known to fail, as nobody says where this one was sent."""

@@ -311,12 +311,19 @@ def _deciding(beta: Beta, place: Place) -> tuple[PlaceFact | None, str | None]:
 
 
 def _contradicted(chosen: PlaceFact, here: Iterable[PlaceFact]) -> str | None:
-    """Say that a public report and what decides do not agree; what was found by asking needs no report."""
+    """Say that what decides and another statement do not agree; what was found by asking needs no report.
+
+    Of two declarations the narrower one is no contradiction where it decides: it says more. Where it does
+    not, as it has no day, it is one.
+    """
     if chosen.basis not in ("declared", "reported") or chosen.state not in _OPPOSITE:
         return None
     for fact in here:
         told = {chosen.basis, fact.basis}
-        if fact.state == _OPPOSITE[chosen.state] and "reported" in told <= {"declared", "reported"}:
+        said = told <= {"declared", "reported"} and (
+            "reported" in told or fact.place.parts >= chosen.place.parts
+        )
+        if said and fact.state == _OPPOSITE[chosen.state]:
             return (
                 f"{chosen.state} on {chosen.place} ({_proof(chosen)}), "
                 f"{fact.state} on {fact.place} ({_proof(fact)})."
@@ -752,11 +759,17 @@ class Judge:
     def current(self, betas: Iterable[Beta]) -> str | None:
         """Return the current beta of a feature here, if there is one (CONTRACT, section 1).
 
-        A stated one holds unless it is dead here; without one, the only one that is live here.
+        A stated one holds unless it is dead here; without one, the only one that is live here. Where the
+        stated one is refused, what to use instead of it counts, and nothing else.
         """
+        betas = list(betas)
         live = [beta for beta in betas if self._is_live(beta)]
-        stated = next((beta.name for beta in live if beta.current), None)
-        return stated or (live[0].name if len(live) == 1 else None)
+        stated = next((beta for beta in betas if beta.current), None)
+        if stated in live and stated is not None:
+            return stated.name
+        if stated is not None and self._known(stated).state == "refused":
+            return self.replacement(stated)
+        return live[0].name if len(live) == 1 else None
 
     def _is_live(self, beta: Beta) -> bool:
         """Say whether a version can be sent here; one that goes with another of its feature needs that."""
@@ -784,6 +797,9 @@ class Judge:
         current = self.current(betas)
         if current is not None:
             return self._for_feature(name, self._betas[current], betas)
+        stated = next((beta for beta in betas if beta.current), None)
+        if stated is not None and self._known(stated).state == "refused":
+            return self._for_feature(name, stated, betas)
         live = sorted((b.name for b in betas if self._is_live(b)), key=sort_key)
         if len(live) > 1:
             raise Invalid(
@@ -878,7 +894,9 @@ def _remarks(known: _Known, *, endpoint_asked: bool) -> Iterable[Warning_]:
         yield Warning_("superseded", f"{beta.superseded_by} replaces {beta.name}.")
     if known.maybe and known.state != "unknown":
         yield Warning_("place_dependent", _dependent(known))
-    if place.model and beta.models and not any(model_matches(m, place.model) for m in beta.models):
+    named = known.fact is not None and known.fact.place.model is not None
+    listed_for = beta.models if place.model and not named else ()
+    if place.model and listed_for and not any(model_matches(m, place.model) for m in listed_for):
         models = ", ".join(beta.models)
         text = f"{beta.name} is known for {models}; not for {place.model}."
         yield Warning_("model_not_listed", text)
@@ -944,7 +962,7 @@ def _proof(fact: PlaceFact) -> str:
         case "traffic":
             return f"seen in traffic{on}"
         case "declared" if fact.at is None:
-            return "said without a source"
+            return "declared, without a day" if fact.url else "said without a source"
         case _:
             return f"{fact.basis}{on}"
 

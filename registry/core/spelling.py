@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from heapq import nlargest
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Final
 
 from registry.core.names import NAME_MAX, parse
@@ -38,7 +38,7 @@ class Spellings:
         self._marks = [(len(name), bits, bits.bit_count(), name) for name, bits in marked]
 
     def like(self, name: str) -> tuple[str, ...]:
-        """Return up to three names: other dates of the same feature, then those of the likest features."""
+        """Return up to three names: of the same feature, the nearest first, then of the likest features."""
         wanted = parse(name[:NAME_MAX].lower()).feature
         length, bits = len(wanted), _pairs(wanted)
         count = bits.bit_count()
@@ -50,8 +50,18 @@ class Spellings:
             and feature != wanted
         ]
         near = [wanted, *(feature for _, feature in nlargest(3, alike))]
-        found = [other for feature in near for other in self._names.get(feature, ())]
+        found = [
+            other
+            for feature in near
+            for other in sorted(self._names.get(feature, ()), key=lambda one: _unlike(one, name))
+        ]
         return tuple([other for other in found if other != name][:3])
+
+
+def _unlike(known: str, name: str) -> int:
+    """Say in how many of their letters and digits two names differ, place by place from their ends."""
+    ends = zip_longest(reversed(known.lower()), reversed(name[:NAME_MAX].lower()))
+    return sum(one != other for one, other in ends)
 
 
 def _pairs(text: str) -> int:

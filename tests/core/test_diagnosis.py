@@ -202,3 +202,58 @@ def test_commands_ask_the_place_itself(platform: str | None, api: str | None, ad
         facts, status=400, headers={}, body=body, today=TODAY, platform=platform, api=api
     )["confirm"]
     assert more == [*found, f"beta-registry probe mine --beta {LIVE}"]
+
+
+SENT = f"'anthropic_beta': ['{LIVE}', '{OTHER}']"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"An error occurred (ValidationException) when calling the InvokeModel operation: invalid beta flag\nbody={{{SENT}, 'max_tokens': 1}}",
+        f"{{{SENT}}}\nAPI Error: 400 {{'message': 'invalid beta flag'}}",
+        f"Error 400 invalid beta flag. Request: betas=['{LIVE}', '{OTHER}']",
+        f"API Error (us.anthropic.claude-opus-4-7): 400 invalid beta flag\n{{{SENT}}}",
+    ],
+)
+def test_what_was_sent_is_not_what_the_answer_names(text: str) -> None:
+    """The body of the request and a model's id stand in pastes beside a refusal that names nobody."""
+    found = diagnose(FACTS, status=None, headers={}, body=text, today=TODAY)
+    assert (found["verdict"], found["refused"]) == ("refused", [])
+    assert {item["name"] for item in found["betas"]} == {LIVE, OTHER}
+    assert [item["name"] for item in found["suspects"]] == [OTHER]
+    assert found["send_instead"]["value"] == LIVE
+
+
+def test_a_field_that_is_refused_is_no_refused_beta() -> None:
+    said = json.dumps({"error": {"message": "speed: Extra inputs are not permitted"}})
+    text = f"{{{SENT}, 'speed': 'fast'}}\n{said}"
+    found = diagnose(FACTS, status=400, headers={}, body=text, today=TODAY)
+    assert (found["verdict"], found["refused"]) == ("inconclusive", [])
+
+
+def test_where_it_was_sent_is_what_the_caller_says() -> None:
+    """A request id of Anthropic's does not outweigh it: clouds hand on answers of theirs."""
+    body = json.dumps({"error": {"message": "invalid beta"}, "request_id": "req_011CYabc"})
+    found = diagnose(FACTS, status=400, headers={}, body=body, platform="foundry", today=TODAY)
+    assert found["platform"] == "foundry"
+    alone = diagnose(FACTS, status=400, headers={}, body=body, today=TODAY)
+    assert alone["platform"] == "anthropic"
+
+
+def test_support_of_a_place_is_not_told_of_a_model() -> None:
+    message = f"The beta {LIVE} is not supported for this model"
+    error = {"type": "invalid_request_error", "message": message}
+    found = diagnose(
+        FACTS,
+        status=400,
+        headers={},
+        body=json.dumps({"type": "error", "error": error}),
+        platform="anthropic",
+        model="claude-3-opus",
+        betas_sent=[LIVE],
+        today=TODAY,
+    )  # fmt: skip
+    assert found["verdict"] == "model_unsupported"
+    assert "taken on anthropic for" not in found["explanation"]
+    assert "key or plan" not in found["explanation"]

@@ -298,3 +298,51 @@ def test_whatever_words_came_with_a_usage_it_is_judged() -> None:
     assert judges(X, "bedrock").place == KNOWN_PLACES["bedrock-invoke"]
     assert judges("never-2020-01-01").verdict == "unknown"
     assert judges("two words").verdict == "malformed"
+
+
+def test_a_model_that_a_source_names_is_not_told_as_unlisted() -> None:
+    """The list of models tells what was announced; evidence for the very model says more."""
+    known = thing(
+        fact("bedrock", "supported", "2026-05-01"),
+        fact("bedrock#claude-x-5", "supported", "2026-06-01"),
+        models=("claude-x-1",),
+    )
+    assert (
+        judged(known, "bedrock/invoke#anthropic.claude-x-5-v1:0").warning("model_not_listed")
+        is None
+    )
+    assert judged(known, "bedrock/invoke#claude-x-4").warning("model_not_listed") is not None
+
+
+def test_a_narrower_declaration_that_does_not_decide_is_a_dispute() -> None:
+    """A page without a day does not outweigh a dated one; that they contradict is told all the same."""
+    known = thing(
+        fact("bedrock", "supported", "2026-05-01"),
+        fact("bedrock/converse", "refused", None, url="https://docs.example/undated"),
+    )
+    found = judged(known, "bedrock/converse")
+    assert found.verdict == "ok"
+    told = found.warning("disputed").detail
+    assert "refused on bedrock (converse) (declared, without a day)" in told
+    assert judged(known, "bedrock/invoke").warning("disputed") is None
+    narrow = thing(
+        fact("bedrock", "supported", "2026-05-01"),
+        fact("bedrock#claude-x-1", "refused", "2026-05-01"),
+    )
+    assert judged(narrow, "bedrock/invoke#claude-x-1").warning("disputed") is None
+
+
+def test_a_feature_whose_current_version_is_refused_obeys_the_one_replacement() -> None:
+    """Without evidence for another version none is picked: the refusal is told, and what else there is."""
+    stated = thing(fact("foundry/azure", "refused", "2026-05-01"), current=True)
+    unproven = thing(name=Y, requires=(Link(beta="companion-2026-01-01"),))
+    betas = {one.name: one for one in (stated, unproven)}
+    found = Judge(betas, place("foundry/azure")).feature("thing")
+    assert (found.name, found.verdict, found.use_instead) == (X, "refused", None)
+    assert [one.name for one in found.alternatives] == [Y]
+    assert Judge(betas, place("foundry/azure")).current(betas.values()) is None
+    proven = thing(fact("foundry/azure", "supported", "2026-05-01"), name=Y)
+    betas = {one.name: one for one in (stated, proven)}
+    found = Judge(betas, place("foundry/azure")).feature("thing")
+    assert (found.name, found.verdict) == (Y, "ok")
+    assert found.warning("other_version") is not None

@@ -305,6 +305,9 @@ def test_a_misspelt_name_is_answered_with_the_likely_one() -> None:
     known = ["mcp-client-2025-11-20", "files-api-2025-04-14"]
     assert did_you_mean("mcp-clinet-2025-11-20", known) == ("mcp-client-2025-11-20",)
     assert did_you_mean("mcp-client-2025-11-21", known)[0] == "mcp-client-2025-11-20"
+    dates = ["mcp-client-2026-09-15", "mcp-client-2025-11-20", "mcp-client-2025-04-04"]
+    assert did_you_mean("MCP-Client-2025-11-20", dates)[0] == "mcp-client-2025-11-20"
+    assert did_you_mean("mcp-client-2025-04-05", dates)[0] == "mcp-client-2025-04-04"
     assert did_you_mean("flies-api", known) == ("files-api-2025-04-14",)
     assert did_you_mean("MCPclient-2025-11-20", known) == ("mcp-client-2025-11-20",)
     assert did_you_mean("nothing-like-it-2025-11-20", known) == ()
