@@ -61,10 +61,7 @@ class Told:
 def tell(event: Event, snapshot: Snapshot | None, *, services: int | None = None) -> Told:
     """Tell an event with what holds now of its beta where it happened, and of what replaces it there."""
     said = judged(event, snapshot)
-    instead = None
-    if said is not None and said.beta is not None and snapshot is not None and event.type in _DYING:
-        judge = _judges(snapshot).at(said.place)
-        instead = said.use_instead or judge.replacement(said.beta)
+    instead = said.use_instead if said is not None and event.type in _DYING else None
     return Told(
         title=headline(event, said, services=services, instead=instead),
         text=sentence(event, said, services=services, instead=instead),
