@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from registry.core.addresses import place_of_url
-from registry.core.places import MAX_PART, Place, place_of
+from registry.core.places import MAX_PART, Place, check_place, place_of
 
 __all__ = ["Given", "given_place", "of_client", "sending_client"]
 
@@ -81,8 +81,7 @@ def given_place(
     """Read what somebody said of the place. Raises `Invalid` for words that are none."""
     if platform is not None:
         return Given(place_of(platform=platform, api=api, hosting=hosting, region=region))
-    place_of(platform="bedrock", api=api, region=region)
-    place_of(platform="foundry", hosting=hosting)
+    check_place(None, api, hosting, region)
     return Given(None, api, hosting, region)
 
 
