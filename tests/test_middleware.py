@@ -754,3 +754,23 @@ def test_the_snippets_of_the_readme_run(world: World) -> None:
     assert done.stdout == "Hi mcp-client-2025-11-20\n", done.stderr
     assert world.sent == ["files-api-2025-04-14", "mcp-client-2025-11-20"]
     assert {item["beta"] for item in world.usages.items} == {*world.sent}
+
+
+@pytest.mark.parametrize(
+    ("said", "told", "place"),
+    [
+        ({"hosting": "azure"}, Place(platform="foundry"), Place(platform="foundry", hosting="azure")),
+        ({"hosting": "azure"}, Place(platform="vertex"), Place(platform="vertex")),
+        ({"api": "mantle"}, Place(platform="bedrock"), Place(platform="bedrock", api="mantle")),
+        ({"api": "mantle"}, Place(platform="bedrock", api="invoke"), Place(platform="bedrock", api="invoke")),
+        ({"region": "eu-west-1"}, Place(platform="aws"), Place(platform="aws", region="eu-west-1")),
+        ({"platform": "vertex"}, Place(platform="anthropic"), Place(platform="vertex")),
+        ({}, Place(platform="foundry"), Place(platform="foundry")),
+    ],
+)  # fmt: skip
+def test_what_is_said_completes_what_the_address_tells(
+    said: dict[str, Any], told: Place, place: Place
+) -> None:
+    """No address of Foundry tells who hosts a model; a platform that is named is the place."""
+    with Registry() as registry:
+        assert make_guard(registry, **said).given.complete(told) == place

@@ -47,7 +47,9 @@ def diagnose(options: Options, /, file: Any, beta: Sequence[str], **place: str |
     missing; 3: refused.
     """
     from registry.core.diagnosis import diagnose as judge
+    from registry.core.places import check_place
 
+    check_place(place["platform"], place["api"], place["hosting"], place["region"])
     asked: dict[str, Any] = {
         "status": None,
         "headers": {},

@@ -8,13 +8,13 @@ platform.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from registry.core.addresses import place_of_url
-from registry.core.places import MAX_PART, Place, place_of
+from registry.core.places import MAX_PART, Place, check_place, place_of
 
-__all__ = ["given_place", "of_client", "sending_client"]
+__all__ = ["Given", "given_place", "of_client", "sending_client"]
 
 _CLASSES: Final[dict[str, Place]] = {
     "AnthropicAWS": Place(platform="aws"),
@@ -46,13 +46,43 @@ def _region(client: object) -> str | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What somebody said of the place, beside what a client or an address tells.
+
+    With a platform it is the place. Without one, its parts complete a place that does not tell them: `hosting`
+    one of Foundry, `api` one of Bedrock, `region` any.
+    """
+
+    place: Place | None
+    api: str | None = None
+    hosting: str | None = None
+    region: str | None = None
+
+    def complete(self, told: Place) -> Place:
+        """Return where a request goes, as far as this and what is `told` of it say."""
+        if self.place is not None:
+            return self.place
+        if told.platform is None or (self.api is self.hosting is self.region is None):
+            return told
+        return place_of(
+            platform=told.platform,
+            api=told.api or (self.api if told.platform == "bedrock" else None),
+            hosting=told.hosting or (self.hosting if told.platform == "foundry" else None),
+            region=told.region or self.region,
+            model=told.model,
+            endpoint=told.endpoint,
+        )
+
+
 def given_place(
     platform: str | None, api: str | None, hosting: str | None, region: str | None
-) -> Place | None:
-    """Return the place that somebody named; None where no platform is named. Raises `Invalid`."""
-    if platform is None:
-        return None
-    return place_of(platform=platform, api=api, hosting=hosting, region=region)
+) -> Given:
+    """Read what somebody said of the place. Raises `Invalid` for words that are none."""
+    if platform is not None:
+        return Given(place_of(platform=platform, api=api, hosting=hosting, region=region))
+    check_place(None, api, hosting, region)
+    return Given(None, api, hosting, region)
 
 
 def sending_client(call_next: Callable[..., Any]) -> Any | None:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Unpack
 
 from registry.client.guard import Call, Guard, Options, Plan, make_guard, wants_body
-from registry.client.places import of_client, sending_client
+from registry.client.places import Given, of_client, sending_client
 from registry.client.registry import Registry
 from registry.core.judgement import HOME
 from registry.core.places import Place
@@ -119,7 +119,7 @@ _Sender = tuple[Place, str | None]
 class _Senders:
     """Remembers what is known of each client: a middleware may be shared by several."""
 
-    def __init__(self, given: Place | None) -> None:
+    def __init__(self, given: Given) -> None:
         self._given = given
         self._known: weakref.WeakKeyDictionary[Any, _Sender] = weakref.WeakKeyDictionary()
         self._told = False
@@ -128,13 +128,13 @@ class _Senders:
         """Tell where a request leads, by what the SDK would call next."""
         client = sending_client(call_next)
         if client is None:
-            if self._given is None and not self._told:
+            if self._given.place is None and not self._told:
                 self._told = True
                 log.warning("The platform cannot be told; name it: middleware(..., platform=...).")
-            return self._given or HOME, None
+            return self._given.place or HOME, None
         known = self._known.get(client)
         if known is None:
-            known = self._given or of_client(client), _header(client.default_headers)
+            known = self._given.complete(of_client(client)), _header(client.default_headers)
             self._known[client] = known
         return known
 

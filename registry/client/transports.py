@@ -74,7 +74,7 @@ class _Reader:
             path=path,
             header=",".join(values) if values else None,
             body=_body(request),
-            place=self.guard.given or place_of_url(str(request.url)),
+            place=self.guard.given.complete(place_of_url(str(request.url))),
         )
 
     def send(self, plan: Plan | None, request: httpx2.Request) -> httpx2.Request:

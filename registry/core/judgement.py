@@ -639,7 +639,7 @@ class Judge:
             verdict in FAILS or verdict in ("deprecated", "no_effect") or bool(beta.superseded_by)
         )
         instead, others = self._instead(beta) if dying else (None, ())
-        if instead is not None and instead.state != "supported":
+        if instead is not None and not self._is_proven(instead):
             remarks.append(
                 Warning_(
                     "replacement_unproven",
@@ -685,7 +685,8 @@ class Judge:
         """Return what to use instead of a beta here, and all other live versions of its feature.
 
         First a version that is proven here, then a stated successor that is not refused here; never one
-        that itself fails, or that needs a companion which this one did not need.
+        that itself fails, or that needs a companion which this one did not need, or that is announced for
+        other models only where this one is announced for the model that is asked for.
         """
         stated = self._successors(beta)
         others = [one for one in self.index.features.get(beta.feature, ()) if one.name != beta.name]
@@ -693,15 +694,18 @@ class Judge:
         live = [one for one in dict.fromkeys(one.name for one in line) if self._usable(one)]
         listed = tuple(self._alternative(self._betas[name]) for name in live)
         needs = {link.beta for link in beta.requires}
+        for_model = bool(beta.models) and self._takes_model(beta)
         fit = [
             one
             for one in listed
-            if needs >= set(one.requires) and self._known(self._betas[one.name]).status == "active"
+            if needs >= set(one.requires)
+            and self._known(self._betas[one.name]).status == "active"
+            and not (for_model and not self._takes_model(self._betas[one.name]))
         ]
         names = {one.name for one in stated}
         replaced = {one.name for one in others if one.superseded_by} - names
         fit = [one for one in fit if one.name not in replaced]
-        proven = [one for one in fit if one.state == "supported" and one.certainty != "guessed"]
+        proven = [one for one in fit if self._is_proven(one) and one.certainty != "guessed"]
         chosen = (
             next((one for one in proven if one.name in names), None)
             or next((one for one in proven if self._betas[one.name].current), None)
@@ -709,6 +713,14 @@ class Judge:
             or next((one for one in fit if one.name in names), None)
         )
         return chosen, tuple(one for one in listed if one is not chosen)
+
+    def _is_proven(self, one: Alternative) -> bool:
+        """Say whether it is supported here, and not announced for other models than the one asked for."""
+        return one.state == "supported" and self._takes_model(self._betas[one.name])
+
+    def _takes_model(self, beta: Beta) -> bool:
+        """Say whether nothing tells that a beta is for other models than the one that is asked for."""
+        return _unlisted(self._known(beta)) is None
 
     def replacement(self, beta: Beta) -> str | None:
         """Return what to use instead of a beta here, whether or not the registry knows that it fails."""
@@ -894,17 +906,23 @@ def _remarks(known: _Known, *, endpoint_asked: bool) -> Iterable[Warning_]:
         yield Warning_("superseded", f"{beta.superseded_by} replaces {beta.name}.")
     if known.maybe and known.state != "unknown":
         yield Warning_("place_dependent", _dependent(known))
-    named = known.fact is not None and known.fact.place.model is not None
-    listed_for = beta.models if place.model and not named else ()
-    if place.model and listed_for and not any(model_matches(m, place.model) for m in listed_for):
+    if (unlisted := _unlisted(known)) is not None:
         models = ", ".join(beta.models)
-        text = f"{beta.name} is known for {models}; not for {place.model}."
+        text = f"{beta.name} is known for {models}; not for {unlisted}."
         yield Warning_("model_not_listed", text)
     listed = {endpoint_name(endpoint) for endpoint in beta.endpoints}
     asked = endpoint_name(place.endpoint) if place.endpoint else DEFAULT_ENDPOINT
     if endpoint_asked and listed and asked not in listed:
         text = f"{beta.name} is known for {', '.join(sorted(listed))}; not for {asked}."
         yield Warning_("endpoint_not_listed", text)
+
+
+def _unlisted(known: _Known) -> str | None:
+    """Return the model asked for, where a beta is announced for others and no evidence names that one."""
+    model, models = known.place.model, known.beta.models
+    if not model or not models or (known.fact is not None and known.fact.place.model is not None):
+        return None
+    return None if any(model_matches(one, model) for one in models) else model
 
 
 def _named(place: Place) -> str:

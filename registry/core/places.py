@@ -29,6 +29,7 @@ __all__ = [
     "Api",
     "Hosting",
     "Place",
+    "check_place",
     "covers",
     "endpoint_name",
     "may_cover",
@@ -156,6 +157,17 @@ def endpoint_name(text: str) -> str:
     """Take `/v1/messages` for `messages`, and what a target asks by default for messages."""
     plain = text.strip().strip("/").removeprefix("v1/").split("?")[0]
     return "messages" if plain in ("auto", "models", "list", "") else plain.replace("/", ".")
+
+
+def check_place(
+    platform: str | None, api: str | None, hosting: str | None, region: str | None
+) -> None:
+    """Check what somebody says of a place whose platform something else may tell. Raises as `place_of`."""
+    if platform:
+        place_of(platform=platform, api=api, hosting=hosting, region=region)
+    else:
+        place_of(platform="bedrock", api=api, region=region)
+        place_of(platform="foundry", hosting=hosting)
 
 
 def covers(stated: Place, asked: Place) -> bool:

@@ -14,6 +14,7 @@ from registry.core.diagnosis import diagnose
 from registry.core.errors import Unavailable
 from registry.core.facts import Json, to_json
 from registry.core.names import PLATFORMS
+from registry.core.places import check_place
 from registry.inventory import Defaults
 from registry.jobs import ask_sweep
 from registry.web import Context, schemas
@@ -63,6 +64,7 @@ def _public(context: Context) -> APIRouter:
 
         What a service has declared counts only with a token: it would show in the answer.
         """
+        check_place(pasted.platform, pasted.api, pasted.hosting, pasted.region)
         snapshot = context.live.current()
         declared = context.live.services if has_token(request) else {}
         defaults = declared.get(pasted.service or "", Defaults())

@@ -346,3 +346,18 @@ def test_a_feature_whose_current_version_is_refused_obeys_the_one_replacement() 
     found = Judge(betas, place("foundry/azure")).feature("thing")
     assert (found.name, found.verdict) == (Y, "ok")
     assert found.warning("other_version") is not None
+
+
+def test_no_replacement_for_other_models() -> None:
+    """computer-use: the newer tool is announced for other models than the older one."""
+    here = "vertex#claude-x-1"
+    old = thing(fact("vertex"), superseded_by=Y, models=("claude-x-1",))
+    new = thing(fact("vertex"), name=Y, models=("claude-x-2",))
+    found = judged(old, here, new)
+    assert (found.verdict, found.use_instead) == ("ok", None)
+    assert [one.name for one in found.alternatives] == [Y]
+    assert judged(old, "vertex#claude-x-2", new).use_instead == Y
+    unlisted = thing(fact("vertex"), superseded_by=Y)
+    found = judged(unlisted, here, new)
+    assert found.use_instead == Y
+    assert found.warning("replacement_unproven") is not None

@@ -178,7 +178,17 @@ def test_secrets_in_pasted_text_are_masked(service: Service) -> None:
 
 @ONE_DATABASE
 @pytest.mark.parametrize(
-    "body", [{"status": 1000}, {"status": "x"}, {"body": "x" * 1_200_000}, {"nonsense": 1}]
+    "body",
+    [
+        {"status": 1000},
+        {"status": "x"},
+        {"body": "x" * 1_200_000},
+        {"nonsense": 1},
+        {"platform": "nope"},
+        {"platform": "vertex", "hosting": "azure"},
+        {"platform": "anthropic", "api": "invoke"},
+        {"hosting": "nope"},
+    ],
 )
 def test_bad_pastes_are_refused(service: Service, body: dict[str, Any]) -> None:
     """With a sentence."""
