@@ -845,7 +845,8 @@ class Judge:
                 f"{beta.name} is sent instead."
             )
             judged = replace(judged, warnings=(*judged.warnings, Warning_("other_version", text)))
-        return replace(judged, names=() if judged.verdict == "unknown" else judged.names)
+        dead = judged.verdict == "unknown" or (judged.status == "retired" and not judged.fails)
+        return replace(judged, names=() if dead else judged.names)
 
     def choices(self, betas: Iterable[Beta]) -> list[str]:
         """Return the live versions of a feature here, in order."""

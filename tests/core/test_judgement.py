@@ -228,6 +228,13 @@ def test_a_feature_says_when_it_stands_for_another_version() -> None:
     assert home.feature("thing").names == (Y,)
 
 
+def test_a_feature_without_effect_sends_nothing() -> None:
+    """A dead beta is current nowhere, also where its header is still taken."""
+    dead = thing(status="retired", accepted=True, header_effect="ignored")
+    assert Judge({X: dead}, VERTEX).beta(X).names == (X,)
+    assert Judge({X: dead}, VERTEX).feature("thing").names == ()
+
+
 def test_companions_and_conflicts() -> None:
     """The later of two that exclude each other; a companion may be among those sent."""
     one = thing(fact("vertex"), requires=(Link("mate-2026-01-01"),), conflicts_with=(Link("foe"),))
