@@ -4,6 +4,7 @@
     parse_litellm(text)         LiteLLM's file, checked
     differences(...)            their file beside ours: every difference in effect, and the reason for it
     allowlist(snapshot, place)  every known name: taken there, refused there, or nobody knows
+    envoy(snapshot)             the same as filters of Envoy AI Gateway's backends
     renovate(snapshot, feature) the dates of a feature as versions
 
 LiteLLM drops a name that a column does not hold, without a word; so every known name stands in every column.
@@ -25,7 +26,7 @@ from registry.core.errors import Invalid
 from registry.core.facts import Beta, Json, Snapshot, rfc3339
 from registry.core.judgement import HOME, Index, Judge, Judgement
 from registry.core.names import is_well_formed, read_header, sort_key
-from registry.core.places import Place, may_cover
+from registry.core.places import KNOWN_PLACES, Place, may_cover
 
 __all__ = [
     "COLUMNS",
@@ -36,6 +37,7 @@ __all__ = [
     "allowlist",
     "differences",
     "dump_litellm",
+    "envoy",
     "litellm",
     "parse_litellm",
     "read_litellm",
@@ -378,6 +380,41 @@ def allowlist(snapshot: Snapshot, place: Place) -> dict[str, Json]:
         "as_of": rfc3339(snapshot.as_of),
         "revision": snapshot.revision,
     }
+
+
+ENVOY_BACKENDS: Final = (
+    ("anthropic-bedrock", "AWSAnthropic", KNOWN_PLACES["bedrock-invoke"]),
+    ("anthropic-vertex", "GCPAnthropic", KNOWN_PLACES["vertex"]),
+)
+"""Name, schema and place of the backends for which Envoy AI Gateway filters the values of a header."""
+
+
+def envoy(snapshot: Snapshot) -> list[dict[str, Json]]:
+    """Return what to apply to Envoy AI Gateway: a backend a place that holds back what is refused there.
+
+    Whatever nobody knows passes, as under the policy `filter`. A backend without any refusal has no filter,
+    for an empty one is none. `backendRef` names a `Backend` of the same name.
+    """
+    made: list[dict[str, Json]] = []
+    for name, schema, place in ENVOY_BACKENDS:
+        spec: dict[str, Json] = {
+            "schema": {"name": schema},
+            "backendRef": {"group": "gateway.envoyproxy.io", "kind": "Backend", "name": name},
+        }
+        denied = allowlist(snapshot, place)["deny"]
+        if denied:
+            spec["headerValueFilters"] = [
+                {"name": resolution.HEADER, "mode": "Denylist", "values": denied}
+            ]
+        made.append(
+            {
+                "apiVersion": "aigateway.envoyproxy.io/v1beta1",
+                "kind": "AIServiceBackend",
+                "metadata": {"name": name},
+                "spec": spec,
+            }
+        )
+    return made
 
 
 def _list_of(judged: Judgement) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import yaml
 from fastapi import APIRouter, Depends, FastAPI, Path, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from registry.core.errors import NotFound, Unavailable
-from registry.core.exports import LiteLLM, allowlist, dump_litellm, litellm, renovate
+from registry.core.exports import LiteLLM, allowlist, dump_litellm, envoy, litellm, renovate
 from registry.core.facts import Snapshot
 from registry.core.places import KNOWN_PLACES
 from registry.exchange import litellm_words
@@ -99,6 +100,13 @@ def install(app: FastAPI, context: Context) -> None:
             raise NotFound(f"{place[:40]!r} is not a place; use one of {known}.")
         snapshot = context.live.current()
         return answer(request, snapshot, allowlist(snapshot, found))
+
+    @router.get("/envoy-ai-gateway.yaml")
+    def export_envoy(request: Request) -> Response:
+        """Backends of Envoy AI Gateway that hold back what Bedrock and Vertex refuse; for `kubectl apply`."""
+        snapshot = context.live.current()
+        text = yaml.safe_dump_all(envoy(snapshot), sort_keys=False)
+        return answer(request, snapshot, text.encode(), media_type="application/yaml")
 
     app.include_router(router)
 

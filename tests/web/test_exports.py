@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import yaml
 
 from registry import catalog, exchange
 from registry.core.exports import COLUMNS, parse_litellm
@@ -157,6 +158,22 @@ def test_an_allow_list_says_what_the_header_does(service: Service, slug: str) ->
     assert {d["requested"] for d in found["dropped"] if d["reason"] != "ga"} == set(made["deny"])
     lost = service.get("/v1/export/allowlist/azure.json")
     assert (lost.status_code, "foundry-azure" in lost.json()["detail"]) == (404, True)
+
+
+def test_envoys_backends_deny_what_the_header_drops(service: Service) -> None:
+    """One document a backend, with the list of its place; a backend without refusals has no filter."""
+    found = service.get("/v1/export/envoy-ai-gateway.yaml")
+    assert found.headers["content-type"].startswith("application/yaml")
+    backends = {
+        made["spec"]["schema"]["name"]: made["spec"] for made in yaml.safe_load_all(found.text)
+    }
+    for schema, slug in (("AWSAnthropic", "bedrock-invoke"), ("GCPAnthropic", "vertex")):
+        denied = service.get(f"/v1/export/allowlist/{slug}.json").json()["deny"]
+        filters = backends[schema].get("headerValueFilters", [])
+        assert [made["values"] for made in filters] == ([denied] if denied else [])
+        assert all(
+            (made["name"], made["mode"]) == ("anthropic-beta", "Denylist") for made in filters
+        )
 
 
 def test_an_export_imports_without_loss(service: Service) -> None:
