@@ -393,7 +393,7 @@ class Live:
             for tell in self._watchers:
                 try:
                     tell()
-                except Exception:
+                except Exception:  # whatever it is, the others must hear of the change
                     log.exception("Somebody who waits for changes could not be told of one.")
         return moved
 

@@ -81,7 +81,7 @@ class Loop:
                 self._begun += 1
             try:
                 seconds = self._turn()
-            except Exception:
+            except Exception:  # no exception may end a loop on which the process depends
                 log.exception("The loop %s stumbled and goes on.", self._thread.name)
             with self._turned:
                 self._ended = self._begun
@@ -92,5 +92,5 @@ class Loop:
             return
         try:
             self._last()
-        except Exception:
+        except Exception:  # the process ends anyway, and its other loops want to end well
             log.exception("The loop %s did not end well.", self._thread.name)

@@ -18,7 +18,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -321,11 +321,11 @@ def _order(claim: Claim) -> tuple[Any, ...]:
     )
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Write the catalog, or say whether it is up to date; the result is the exit code."""
     options = argparse.ArgumentParser(description="Make registry/data/catalog.json from the facts.")
     options.add_argument("--check", action="store_true", help="only say whether it is up to date")
-    only = options.parse_args().check
+    only = options.parse_args(arguments).check
     try:
         text = build_catalog()
     except (Wrong, Invalid) as error:

@@ -212,8 +212,7 @@ def test_what_breaks_the_shape_is_one_sentence(
     """The reader of catalogs looks at everything that the script writes."""
     wrong = {"betas": ["a-2026-01-01"], "status": "alive"}
     monkeypatch.setitem(builder.SAID, "said", [*builder.SAID["said"], wrong])
-    monkeypatch.setattr(sys, "argv", ["build_catalog.py", "--check"])
-    assert builder.main() == 1
+    assert builder.main(["--check"]) == 1
     said_of_it = capsys.readouterr().err
     assert "a-2026-01-01" in said_of_it
     assert said_of_it.count("\n") == 1
